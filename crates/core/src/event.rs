@@ -1,0 +1,528 @@
+//! All that crosses the border of the core: events and commands in, effects and notices out.
+//!
+//! Effects name bytes, shells stream them. Every effect that can fail comes back as an event.
+
+use alloc::{string::String, vec::Vec};
+use core::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    entry::{Addresses, SignedEntry},
+    id::{DeviceId, InviteId, MemberId, PackId, ShardId, SnapshotId},
+    message::{Farewell, GroupProof, Message, Refusal},
+    record::PackRecord,
+    time::Timestamp,
+};
+
+/// One connection to a peer, numbered by the shell, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LinkId(pub u64);
+
+/// How good a link is, by measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkClass {
+    /// Near: full speed.
+    Lan,
+    /// Far, but nobody in between.
+    Direct,
+    /// Through somebody's relay.
+    Relay,
+    /// Somebody pays by the byte.
+    Metered,
+}
+
+/// By which door a link came in: which secret both sides know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Gate {
+    /// The circle's own.
+    Circle,
+    /// An open invite.
+    Invite(InviteId),
+    /// A member's rendezvous: somebody who has their words and nothing else.
+    Rendezvous(MemberId),
+}
+
+/// Why bytes did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum TransferError {
+    /// The link broke; what came is kept for the next try.
+    #[error("link lost")]
+    LinkLost,
+    /// The bytes are not the shard's.
+    #[error("wrong bytes")]
+    WrongBytes,
+    /// Our disk refused, for want of room.
+    #[error("disk full")]
+    DiskFull,
+    /// Our disk failed.
+    #[error("disk error")]
+    Disk,
+    /// The source files no longer hold what the pack was made of.
+    #[error("source changed")]
+    SourceChanged,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A beacon of a member's device was recognised, or its address learnt otherwise.
+    Near {
+        /// Who is near.
+        device: DeviceId,
+        /// Digest of what it knows: equal to ours means nothing to tell.
+        news: [u8; 4],
+        /// Where it can be dialled.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Somebody who can complete our invite, or answer our rendezvous, is near.
+    DoorNear {
+        /// Who.
+        device: DeviceId,
+        /// By which gate to knock.
+        gate: Gate,
+        /// Where it can be dialled.
+        addresses: Vec<SocketAddr>,
+    },
+    /// A connection is up; the transport has proven the peer's device key.
+    LinkUp {
+        /// The connection.
+        link: LinkId,
+        /// The peer.
+        peer: DeviceId,
+        /// Whether we dialled.
+        dialled: bool,
+        /// The door.
+        gate: Gate,
+        /// First judgement of the link.
+        class: LinkClass,
+    },
+    /// A connection is gone.
+    LinkDown {
+        /// The connection.
+        link: LinkId,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// The device that was dialled.
+        device: DeviceId,
+    },
+    /// The peer said something.
+    Message {
+        /// The connection.
+        link: LinkId,
+        /// What it said.
+        message: Message,
+    },
+    /// The peer said something that can't be decoded.
+    Garbage {
+        /// The connection.
+        link: LinkId,
+    },
+    /// Answer to [`Effect::Reserve`]: the offset to go on from, or why not.
+    Reserved {
+        /// The connection.
+        link: LinkId,
+        /// The shard.
+        shard: ShardId,
+        /// Bytes that are here from an earlier try, or the refusal.
+        outcome: Result<u32, Refusal>,
+    },
+    /// Answer to [`Effect::Receive`]: verified (and, on the shelf, durable), or why not.
+    Received {
+        /// The connection.
+        link: LinkId,
+        /// The shard.
+        shard: ShardId,
+        /// The outcome.
+        outcome: Result<(), TransferError>,
+    },
+    /// Answer to [`Effect::SendShard`]: all bytes are handed to the transport, or why not.
+    Sent {
+        /// The connection.
+        link: LinkId,
+        /// The shard.
+        shard: ShardId,
+        /// The outcome.
+        outcome: Result<(), TransferError>,
+    },
+    /// Answer to [`Effect::Prove`].
+    Proof {
+        /// The connection.
+        link: LinkId,
+        /// From the challenge.
+        nonce: u64,
+        /// The shard.
+        shard: ShardId,
+        /// The group.
+        group: u32,
+        /// Nothing if the shard can't be read.
+        proof: Option<GroupProof>,
+    },
+    /// Answer to [`Effect::Append`] of own entries: the feed is durable up to this length.
+    Appended {
+        /// Number of own entries on stable storage.
+        len: u64,
+    },
+    /// A shard of somebody's is gone or damaged on our shelf.
+    ShardLost {
+        /// Whose.
+        owner: MemberId,
+        /// The shard.
+        shard: ShardId,
+    },
+    /// A pack of ours can no longer be rebuilt here: its sources changed before friends had it.
+    PackBroken {
+        /// The pack.
+        pack: PackId,
+    },
+    /// Answer to [`Effect::PackFetched`]: the pack is opened and its content used.
+    PackUsed {
+        /// The pack.
+        pack: PackId,
+        /// False if the shards did not make the pack after all.
+        good: bool,
+    },
+}
+
+/// What the owner wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A pack was sealed here and is to be placed with friends.
+    AddPack {
+        /// The pack.
+        pack: PackRecord,
+    },
+    /// A snapshot is complete: publish its sealed head.
+    Publish {
+        /// The sealed [`crate::record::HeadRecord`].
+        head: Vec<u8>,
+    },
+    /// Open an invite.
+    Invite {
+        /// Its public key.
+        id: InviteId,
+        /// What we call the guest.
+        petname: String,
+    },
+    /// Claim an invite, or knock by rendezvous, at this device.
+    Knock {
+        /// By which gate.
+        gate: Gate,
+        /// Where: devices and addresses from the invite.
+        doors: Vec<(DeviceId, Vec<SocketAddr>)>,
+    },
+    /// Keep up to so many bytes for a member.
+    Offer {
+        /// For whom.
+        to: MemberId,
+        /// How much.
+        bytes: u64,
+    },
+    /// Call a member by another name, here.
+    Rename {
+        /// Whom.
+        member: MemberId,
+        /// The name.
+        petname: String,
+    },
+    /// Our addresses changed.
+    Locate {
+        /// The new ones.
+        addresses: Addresses,
+    },
+    /// Bring these packs here, in this order, for a restore.
+    Fetch {
+        /// The packs.
+        packs: Vec<PackRecord>,
+    },
+    /// Stop bringing packs here.
+    StopFetch,
+    /// Audit everything that friends in reach hold.
+    Audit,
+}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CommandRefused {
+    /// No such member.
+    #[error("there is no member {0} in this circle")]
+    UnknownMember(MemberId),
+    /// This device isn't in a circle yet.
+    #[error("this device has not joined its circle yet")]
+    NotJoined,
+    /// A name is empty or too long.
+    #[error("a name has 1 to {max} bytes")]
+    BadName {
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// Where an incoming shard goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sink {
+    /// Onto the shelf, durably, for its owner.
+    Shelf {
+        /// The owner.
+        owner: MemberId,
+    },
+    /// Into memory, for a pack of our own that is being fetched.
+    Fetch {
+        /// The pack.
+        pack: PackId,
+        /// The shard's index in it.
+        index: u8,
+    },
+}
+
+/// Where an outgoing shard comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// From the shelf.
+    Shelf {
+        /// Its owner.
+        owner: MemberId,
+    },
+    /// Made from a pack of our own: from the spool, or rebuilt from the source files.
+    Own {
+        /// The pack.
+        pack: PackId,
+        /// The shard's index in it.
+        index: u8,
+    },
+}
+
+/// What the shell shall do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Connect. Answered by `LinkUp` or `DialFailed`.
+    Dial {
+        /// Whom.
+        device: DeviceId,
+        /// Where, best first.
+        addresses: Vec<SocketAddr>,
+        /// By which gate.
+        gate: Gate,
+    },
+    /// Say this.
+    Send {
+        /// The connection.
+        link: LinkId,
+        /// What.
+        message: Message,
+    },
+    /// Read these entries of a feed from disk and say them, in frames that fit.
+    SendEntries {
+        /// The connection.
+        link: LinkId,
+        /// Whose feed.
+        device: DeviceId,
+        /// First entry.
+        from: u64,
+        /// One past the last.
+        to: u64,
+    },
+    /// Say farewell, then close. Answered by `LinkDown`.
+    Close {
+        /// The connection.
+        link: LinkId,
+        /// Why.
+        farewell: Farewell,
+    },
+    /// See whether the shelf has room for this shard on the disk, and how much of it is here already.
+    Reserve {
+        /// The connection.
+        link: LinkId,
+        /// The shard.
+        shard: ShardId,
+        /// Its owner.
+        owner: MemberId,
+        /// Its length.
+        bytes: u32,
+    },
+    /// Take the peer's stream for this shard. Answered by `Received`.
+    Receive {
+        /// The connection.
+        link: LinkId,
+        /// The shard.
+        shard: ShardId,
+        /// Its whole length.
+        bytes: u32,
+        /// Where the stream begins.
+        offset: u32,
+        /// Where it goes.
+        sink: Sink,
+    },
+    /// Open a stream and send this shard. Answered by `Sent`.
+    SendShard {
+        /// The connection.
+        link: LinkId,
+        /// The shard.
+        shard: ShardId,
+        /// From this byte on.
+        offset: u32,
+        /// Where it comes from.
+        source: Source,
+        /// More urgent streams go first; metadata is above data.
+        priority: i32,
+    },
+    /// Make a proof of this group. Answered by `Proof`.
+    Prove {
+        /// The connection.
+        link: LinkId,
+        /// From the challenge.
+        nonce: u64,
+        /// The shard.
+        shard: ShardId,
+        /// Its owner.
+        owner: MemberId,
+        /// The group.
+        group: u32,
+    },
+    /// Append to a feed on disk, in order. Own entries must reach stable storage, then `Appended`
+    /// follows; nobody hears of them before. Others' can be had again and need not be synced.
+    Append {
+        /// Whose feed.
+        device: DeviceId,
+        /// Sequence number of the first.
+        from: u64,
+        /// The entries.
+        entries: Vec<SignedEntry>,
+        /// Whether this is our own feed.
+        own: bool,
+    },
+    /// `k` shards of this pack are here. Rebuild, open, use. Answered by `PackUsed`.
+    PackFetched {
+        /// The pack.
+        pack: PackRecord,
+    },
+    /// Enough friends proved that they hold the pack: its spooled copy may go.
+    Unspool {
+        /// The pack.
+        pack: PackId,
+    },
+    /// Tell people, scripts and traces.
+    Notify(Notice),
+}
+
+/// What people, scripts and traces are told. One truth for all readers; only fields are added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Notice {
+    /// An encounter began.
+    Met {
+        /// The device.
+        device: DeviceId,
+        /// Its member.
+        member: MemberId,
+        /// The link.
+        link: LinkClass,
+    },
+    /// An encounter ended.
+    Parted {
+        /// The device.
+        device: DeviceId,
+        /// Its member.
+        member: MemberId,
+        /// Shard bytes sent to it.
+        sent: u64,
+        /// Shard bytes received from it.
+        received: u64,
+    },
+    /// A shard of ours is durable at a friend's, by its word.
+    Placed {
+        /// Our pack.
+        pack: PackId,
+        /// The shard.
+        shard: ShardId,
+        /// The holder.
+        holder: DeviceId,
+    },
+    /// A friend's shard is durable here.
+    Kept {
+        /// Its owner.
+        owner: MemberId,
+        /// The shard.
+        shard: ShardId,
+        /// Its length.
+        bytes: u32,
+    },
+    /// A friend proved that it holds shards of ours.
+    Proved {
+        /// The holder.
+        holder: DeviceId,
+        /// How many.
+        shards: u32,
+    },
+    /// A friend could not prove that it holds a shard it signed for.
+    NotProved {
+        /// The holder.
+        holder: DeviceId,
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Friends alone can rebuild this pack now, by proof.
+    PackSafe {
+        /// The pack.
+        pack: PackId,
+    },
+    /// Friends alone can rebuild everything now, by proof.
+    AllSafe {
+        /// How many packs.
+        packs: u64,
+    },
+    /// A member was admitted.
+    Joined {
+        /// Who.
+        member: MemberId,
+        /// What we call them.
+        petname: String,
+    },
+    /// We were admitted.
+    Welcomed {
+        /// By whose device.
+        by: DeviceId,
+    },
+    /// We were turned away.
+    TurnedAway {
+        /// By whose device.
+        by: DeviceId,
+        /// Why.
+        farewell: Farewell,
+    },
+    /// A snapshot was published.
+    Published {
+        /// When.
+        time: Timestamp,
+    },
+    /// A pack for a restore arrived.
+    Fetched {
+        /// The pack.
+        pack: PackId,
+    },
+    /// A friend has no room for us, or grants none.
+    NoRoom {
+        /// The friend's device.
+        holder: DeviceId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Content changed before anybody had it: these packs are incomplete and will be made anew.
+    SourceChanged {
+        /// The pack.
+        pack: PackId,
+    },
+    /// Two entries of one feed contradict each other: the device is not believed any more.
+    Forked {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A snapshot was made here.
+    SnapshotMade {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
+}

@@ -1,0 +1,18 @@
+//! What Carryall knows and decides, without touching the world.
+//!
+//! This crate is a state machine: events and the time go in, effects come out. It seals, codes,
+//! signs, folds feeds into knowledge and plans encounters. It never reads a clock, a disk, a socket
+//! or the system's randomness; `no_std` lets the compiler check that.
+#![no_std]
+
+extern crate alloc;
+
+pub mod codec;
+pub mod entry;
+pub mod event;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod message;
+pub mod record;
+pub mod time;

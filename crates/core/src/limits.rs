@@ -1,0 +1,62 @@
+//! Every bound in the system, one constant each with its reason.
+
+use crate::time::Span;
+
+/// Content of a data pack before sealing, in bytes. Large enough that a friend's disk seeks rarely,
+/// small enough that a few fit in memory on a small NAS.
+pub const PACK_BYTES: usize = 16 << 20;
+/// Largest sealed pack, in bytes: a full pack, its header, the last padding bucket and the tags.
+pub const SEALED_BYTES_MAX: usize = PACK_BYTES + PACK_BYTES / 4;
+/// Largest shard, in bytes: a whole sealed pack (k = 1) rounded up to the coding granule.
+pub const SHARD_BYTES_MAX: u64 = SEALED_BYTES_MAX as u64 + 64;
+/// Most data shards of a pack. Above it, coding gains nothing among people who know each other.
+pub const DATA_SHARDS_MAX: u8 = 64;
+
+/// Smallest, mean and largest chunk of a large file, in bytes (FastCDC).
+pub const CHUNK_BYTES_MIN: usize = 256 << 10;
+/// See [`CHUNK_BYTES_MIN`].
+pub const CHUNK_BYTES_MEAN: usize = 1 << 20;
+/// See [`CHUNK_BYTES_MIN`].
+pub const CHUNK_BYTES_MAX: usize = 4 << 20;
+
+/// Largest feed entry, in bytes, so that one always fits a frame.
+pub const ENTRY_BYTES_MAX: usize = 48 << 10;
+/// Largest control message, in bytes: what an unproven peer can make us buffer.
+pub const FRAME_BYTES_MAX: usize = 64 << 10;
+/// Most devices of a circle. Bounds the version vector and the beacon table.
+pub const DEVICES_MAX: usize = 256;
+/// Most shard ids in one receipt or audit entry, so that it fits [`ENTRY_BYTES_MAX`].
+pub const RECEIPT_SHARDS_MAX: usize = 1024;
+/// Longest name of a member or device, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Most addresses that a device publishes.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// Verified ranges are groups of this many bytes, in audits and on the shelf (16 BLAKE3 chunks).
+pub const GROUP_BYTES: usize = 16 << 10;
+/// Most probes of one challenge message.
+pub const PROBES_MAX: usize = 60;
+
+/// Shards on their way to one peer at a time. Four hide the peer's fsync without filling memory.
+pub const SENDS_IN_FLIGHT_MAX: usize = 4;
+/// Shards on their way to us from one peer at a time while fetching.
+pub const FETCHES_IN_FLIGHT_MAX: usize = 4;
+/// Packs being fetched at a time, over all peers. Bounds the memory of a restore.
+pub const PACKS_IN_FLIGHT_MAX: usize = 5;
+
+/// A holder's proof counts for this long (research: Ateniese et al., a sweep a month).
+pub const AUDIT_VALID: Span = Span::days(30);
+/// An invite can be claimed for this long.
+pub const INVITE_VALID: Span = Span::hours(72);
+/// Bytes that each member keeps for each other one until they say otherwise.
+pub const OFFER_BYTES_DEFAULT: u64 = 10 << 30;
+/// A peer that has been silent for this long while it owes us something is gone.
+pub const LIVENESS: Span = Span::secs(20);
+/// A ping goes out after this much silence.
+pub const PING_AFTER: Span = Span::secs(5);
+/// Wait between two dials of one device.
+pub const REDIAL_AFTER: Span = Span::secs(10);
+/// An idle link is closed after this long.
+pub const IDLE_CLOSE: Span = Span::millis(300);
+/// Receipts wait this long for company before they become one entry.
+pub const RECEIPT_BATCH: Span = Span::millis(200);

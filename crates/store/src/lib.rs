@@ -1,0 +1,3 @@
+//! What a device keeps on its disks, and the order in which it gets there.
+
+pub mod disk;
