@@ -1,0 +1,116 @@
+//! Getting files back, and knowing whom to meet for them.
+
+use carryall_core::{
+    event::LinkClass,
+    id::{MemberId, SnapshotId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+use crate::exit::Exit;
+
+/// Body of `POST /v1/restore`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    /// A snapshot's id, a unique beginning of one, or `latest` (also when empty).
+    #[serde(default)]
+    pub snapshot: String,
+    /// A path text inside the snapshot; everything when empty.
+    #[serde(default)]
+    pub path: String,
+    /// The absolute path of the target directory, as a path text.
+    pub to: String,
+    /// Whether files that exist and differ are replaced; they are kept and reported otherwise.
+    #[serde(default)]
+    pub overwrite: bool,
+    /// Give up after so many seconds in which nothing comes within reach; 20 when absent.
+    #[serde(default)]
+    pub patience_secs: Option<u64>,
+}
+
+/// One line of the answer to `POST /v1/restore`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RestoreLine {
+    /// Several times a second.
+    Progress(RestoreProgress),
+    /// The last line, also when some files are missing.
+    Summary(RestoreSummary),
+    /// The last line when nothing could be done, or not enough shards are in reach.
+    Failure(Failure),
+}
+
+/// How far a restore is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreProgress {
+    /// Files complete.
+    pub files: u64,
+    /// Plain bytes written.
+    pub bytes: u64,
+    /// Files in all.
+    pub files_total: u64,
+    /// Plain bytes in all.
+    pub bytes_total: u64,
+    /// Packs that are still to come from friends.
+    pub packs_missing: u64,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreSummary {
+    /// Files written.
+    pub files: u64,
+    /// Their plain bytes.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// Files that were there already and left alone, in sentences.
+    pub kept: Vec<String>,
+    /// What could not be put back, in sentences.
+    pub failed: Vec<String>,
+    /// 0, or 3 when something could not be put back.
+    pub exit: Exit,
+}
+
+impl Eq for RestoreSummary {}
+
+/// Answer to `GET /v1/retrace`: what a full restore of everything needs from friends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retrace {
+    /// What to do, in one sentence.
+    pub headline: String,
+    /// Packs of this member in all.
+    pub packs: u64,
+    /// Of these, packs that this device can still make itself.
+    pub packs_here: u64,
+    /// Of the others, packs that devices in reach can rebuild now.
+    pub packs_in_reach: u64,
+    /// Packs that nobody we know of can rebuild.
+    pub packs_lost: u64,
+    /// Who holds what.
+    pub holders: Vec<RetraceHolder>,
+}
+
+/// What one member can bring back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetraceHolder {
+    /// The member.
+    pub member: MemberId,
+    /// What we call them.
+    pub petname: String,
+    /// Whether one of their devices is connected or near.
+    pub reachable: bool,
+    /// The best link to them, while reachable.
+    pub link: Option<LinkClass>,
+    /// The end of the last encounter.
+    pub last_met: Option<Timestamp>,
+    /// Number of our shards that they hold.
+    pub shards: u64,
+    /// The shards' bytes.
+    pub bytes: u64,
+    /// Of these shards, how many belong to packs that are missing here.
+    pub shards_missing_here: u64,
+}

@@ -1,0 +1,142 @@
+//! What is safe, who keeps what, and what is under way.
+
+use carryall_core::{
+    event::LinkClass,
+    id::{CircleId, DeviceId, MemberId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// The state of this device's backup. Bytes count as safe only where holders proved that they have
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The circle.
+    pub circle: CircleId,
+    /// This device.
+    pub device: DeviceId,
+    /// Its owner.
+    pub member: MemberId,
+    /// One honest sentence.
+    pub headline: String,
+    /// Whether everything that was backed up would survive the loss of this device.
+    pub safe: bool,
+    /// Whether a node is running, so that encounters can happen.
+    pub running: bool,
+    /// Remembered folders, as path texts.
+    pub folders: Vec<String>,
+    /// Number of snapshots of this member that are known here.
+    pub snapshots: u64,
+    /// When the newest one was made.
+    pub last_snapshot: Option<Timestamp>,
+    /// Number of packs.
+    pub packs: u64,
+    /// Plain bytes of all files of the newest snapshot.
+    pub bytes_source: u64,
+    /// Bytes of packs that would be lost with this device.
+    pub bytes_only_here: u64,
+    /// Bytes of packs that friends alone can rebuild, by proof.
+    pub bytes_safe: u64,
+    /// How many members could vanish before the least safe pack is lost; 0 when only here.
+    pub health_min: u32,
+    /// The `health_min` that placement works towards.
+    pub target: u32,
+    /// The other members.
+    pub members: Vec<Friend>,
+    /// Shards under way.
+    pub transfers: Vec<Transfer>,
+    /// What could go wrong, in sentences.
+    pub risks: Vec<String>,
+}
+
+/// Another member, as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Friend {
+    /// The member.
+    pub id: MemberId,
+    /// What we call them.
+    pub petname: String,
+    /// Whether one of their devices is connected or near.
+    pub reachable: bool,
+    /// The best link to them, while reachable.
+    pub link: Option<LinkClass>,
+    /// The end of the last encounter.
+    pub last_met: Option<Timestamp>,
+    /// When they are usually met, in words; nothing until that is known.
+    pub usual: Option<String>,
+    /// Bytes of our shards that they signed for.
+    pub bytes_held_for_me: u64,
+    /// Bytes of their shards on our shelf.
+    pub bytes_i_hold: u64,
+    /// Bytes that they keep for us at most.
+    pub offered_to_me: u64,
+    /// Bytes that we keep for them at most.
+    pub offered_by_me: u64,
+    /// Of `bytes_held_for_me`, how much was proved in the last 30 days.
+    pub audited: u64,
+    /// Their devices.
+    pub devices: Vec<Device>,
+}
+
+/// A device of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The device.
+    pub id: DeviceId,
+    /// Its owner's name for it.
+    pub name: String,
+}
+
+/// Answer to `GET /v1/friends`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Friends {
+    /// The other members.
+    pub members: Vec<Friend>,
+}
+
+/// Body of `POST /v1/friends/offer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferRequest {
+    /// Petname, or the beginning of a member id.
+    pub friend: String,
+    /// How much we keep for them.
+    pub bytes: u64,
+}
+
+/// Body of `POST /v1/friends/rename`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenameRequest {
+    /// Petname, or the beginning of a member id.
+    pub friend: String,
+    /// The new petname.
+    pub petname: String,
+}
+
+/// Shards under way to or from a peer, taken together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Whose device.
+    pub peer: DeviceId,
+    /// The owner's petname.
+    pub petname: String,
+    /// Which way.
+    pub direction: Direction,
+    /// Bytes done in this encounter.
+    pub bytes: u64,
+    /// Bytes planned in this encounter.
+    pub total: u64,
+    /// Bytes per second, lately.
+    pub rate: u64,
+    /// Seconds to go, once the rate is known.
+    pub eta: Option<u64>,
+}
+
+/// Which way shards go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To the peer.
+    Out,
+    /// From the peer.
+    In,
+}
