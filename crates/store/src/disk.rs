@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::error::{At, DiskError};
+
 /// What lies at a path; symbolic links are not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -49,7 +51,7 @@ pub struct Metadata {
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
-    /// For reading; it must exist. A symbolic link at the end is refused.
+    /// For reading; it must exist and be a regular file. A symbolic link at the end is refused.
     Read,
     /// For reading and writing; made if missing (mode 0600).
     Write,
@@ -77,7 +79,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn metadata(&self) -> io::Result<Metadata>;
 }
 
-/// A file system.
+/// An exclusive lock on a file, held until it is dropped.
+pub trait DiskLock: fmt::Debug + Send + Sync {}
+
+/// A file system. Content is on stable storage after [`DiskFile::sync`], names after
+/// [`Disk::sync_dir`] of the directory they are in, and not before.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Opens a file.
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>>;
@@ -97,6 +103,79 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Puts a directory's names on stable storage (fsync of the directory).
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Returns free and total bytes of the file system that holds `path`.
+    /// Returns free and total bytes of the file system that holds `path`, or would hold it.
     fn room(&self, path: &Path) -> io::Result<(u64, u64)>;
+    /// Locks a file, made if missing, against other processes and other callers. Fails with
+    /// [`io::ErrorKind::WouldBlock`] if somebody else holds the lock.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+}
+
+/// Makes a directory and its missing parents, and puts their names on stable storage.
+pub(crate) fn make_dir(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+    let mut missing = Vec::new();
+    let mut here = path;
+    loop {
+        match disk.metadata(here) {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(here),
+            Err(error) => return Err(error).at("look at", here),
+        }
+        match here.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => here = parent,
+            _ => break,
+        }
+    }
+    disk.create_dir_all(path).at("make directory", path)?;
+    for made in missing {
+        if let Some(parent) = made
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            disk.sync_dir(parent).at("sync", parent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces a file's content atomically and durably: after a crash it is the old or the new one.
+pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".tmp");
+    let draft = PathBuf::from(draft);
+    let written = (|| {
+        remove_if_there(disk, &draft)?;
+        let file = disk.open(&draft, Open::New).at("create", &draft)?;
+        file.write_at(bytes, 0).at("write", &draft)?;
+        file.sync().at("sync", &draft)?;
+        disk.rename(&draft, path).at("rename", &draft)
+    })();
+    if written.is_err() {
+        // What is left would only take room; the error that matters is the first one.
+        let _ = disk.remove_file(&draft);
+    }
+    written?;
+    match path.parent() {
+        Some(parent) => disk.sync_dir(parent).at("sync", parent),
+        None => Ok(()),
+    }
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+    match disk.remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
+        _ => Ok(()),
+    }
+}
+
+/// Reads exactly `buffer.len()` bytes at `offset`.
+pub(crate) fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => done += count,
+        }
+    }
+    Ok(())
 }
