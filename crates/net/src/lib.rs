@@ -1,1 +1,23 @@
-//! placeholder
+//! Links between devices: dialling, accepting, messages, shard streams and the beacon.
+//!
+//! This crate moves bytes and knows which key they came from. It holds no rule about whom to trust,
+//! whom to dial, what to send or when somebody counts as gone: the core decides, the daemon carries
+//! the decisions here. No type of the QUIC library shows in this interface.
+
+mod accept;
+pub mod config;
+mod control;
+pub mod event;
+mod frame;
+mod interface;
+mod judge;
+mod link;
+mod net;
+mod receive;
+mod send;
+pub mod shard;
+
+pub use config::{BeaconConfig, NetConfig, Reach};
+pub use event::{Direction, NetEvent, Transfer};
+pub use net::{Net, NetError, SendError};
+pub use shard::{ShardSink, ShardSource, ShardTarget};

@@ -1,0 +1,110 @@
+//! What the network tells the daemon.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use carryall_core::{
+    event::{Gate, LinkClass, LinkId, TransferError},
+    id::{DeviceId, ShardId},
+    message::Message,
+};
+
+/// What happened on a link or on the air. For each link, [`NetEvent::LinkUp`] comes first and
+/// [`NetEvent::LinkDown`] last; between them every [`crate::Net::send_shard`] and
+/// [`crate::Net::expect_shard`] is answered exactly once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetEvent {
+    /// A connection is up; the peer has proven its device key.
+    LinkUp {
+        /// The connection.
+        link: LinkId,
+        /// The peer.
+        peer: DeviceId,
+        /// Whether we dialled.
+        dialled: bool,
+        /// The door.
+        gate: Gate,
+        /// First judgement of the link.
+        class: LinkClass,
+        /// The peer's address as seen from here; nothing through a relay.
+        remote: Option<SocketAddr>,
+    },
+    /// A connection is gone.
+    LinkDown {
+        /// The connection.
+        link: LinkId,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// The device that was dialled.
+        device: DeviceId,
+    },
+    /// The peer said something.
+    Message {
+        /// The connection.
+        link: LinkId,
+        /// What.
+        message: Message,
+    },
+    /// The peer said something that is no message. The link closes.
+    Garbage {
+        /// The connection.
+        link: LinkId,
+    },
+    /// A shard was sent, or not.
+    ShardSent {
+        /// The connection.
+        link: LinkId,
+        /// The shard.
+        shard: ShardId,
+        /// Bytes that went out in this try.
+        bytes: u32,
+        /// The outcome: fine once the peer's transport has everything.
+        outcome: Result<(), TransferError>,
+    },
+    /// A shard was received, or not.
+    ShardReceived {
+        /// The connection.
+        link: LinkId,
+        /// The shard.
+        shard: ShardId,
+        /// Bytes that came in this try.
+        bytes: u32,
+        /// The outcome: fine once the target has verified everything.
+        outcome: Result<(), TransferError>,
+        /// What lies in memory if that was the target: the shard, or as much of its beginning as
+        /// came before the link broke. Empty otherwise.
+        content: Bytes,
+    },
+    /// The addresses at which this node can be dialled changed.
+    AddressesChanged {
+        /// All of them, as [`crate::Net::addresses`] returns them.
+        addresses: Vec<SocketAddr>,
+    },
+}
+
+/// Which way a shard goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// To the peer.
+    Sending,
+    /// From the peer.
+    Receiving,
+}
+
+/// How far a shard under way has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// The connection.
+    pub link: LinkId,
+    /// The peer.
+    pub peer: DeviceId,
+    /// The shard.
+    pub shard: ShardId,
+    /// Which way.
+    pub direction: Direction,
+    /// Bytes that are there, those of earlier tries included.
+    pub done: u32,
+    /// Length of the shard.
+    pub bytes: u32,
+}

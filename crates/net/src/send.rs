@@ -1,0 +1,133 @@
+//! Sending a shard: one stream, its header, then the bytes.
+
+use std::{io::Read, sync::Arc};
+
+use bytes::Bytes;
+use carryall_core::{event::TransferError, message::ShardHeader};
+use iroh::endpoint::SendStream;
+use tokio::task::spawn_blocking;
+
+use crate::{
+    event::{Direction, NetEvent},
+    link::{Code, Link, Progress},
+    shard::{BUFFER_BYTES, ShardSource},
+};
+
+/// Sends a shard and tells the outcome.
+pub(crate) async fn send(link: Arc<Link>, header: ShardHeader, source: ShardSource, priority: i32) {
+    let extent = (header.offset, header.bytes);
+    let progress = link.begin(Direction::Sending, header.shard, extent);
+    let outcome = match &progress {
+        Some(progress) => transmit(&link, header, source, priority, progress).await,
+        None => Err(TransferError::LinkLost),
+    };
+    let event = NetEvent::ShardSent {
+        link: link.id,
+        shard: header.shard,
+        bytes: progress.as_ref().map_or(0, Progress::bytes),
+        outcome,
+    };
+    let _ = link.events.send(event).await;
+}
+
+async fn transmit(
+    link: &Link,
+    header: ShardHeader,
+    source: ShardSource,
+    priority: i32,
+    progress: &Progress,
+) -> Result<(), TransferError> {
+    let mut stream = link.connection.open_uni().await.map_err(lost)?;
+    // The control stream alone has the highest priority.
+    stream
+        .set_priority(priority.min(i32::MAX - 1))
+        .map_err(lost)?;
+    let outcome = match stream.write_all(&header.to_bytes()).await {
+        Ok(()) => pump(&mut stream, header, source, progress).await,
+        Err(_) => Err(TransferError::LinkLost),
+    };
+    if let Err(error) = outcome {
+        let _ = stream.reset(Code::SourceFailed.into());
+        return Err(error);
+    }
+    stream.finish().map_err(lost)?;
+    match stream.stopped().await {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) | Err(_) => Err(TransferError::LinkLost),
+    }
+}
+
+/// Moves the bytes from `header.offset` to the shard's end.
+async fn pump(
+    stream: &mut SendStream,
+    header: ShardHeader,
+    source: ShardSource,
+    progress: &Progress,
+) -> Result<(), TransferError> {
+    let length = header
+        .bytes
+        .checked_sub(header.offset)
+        .and_then(|length| usize::try_from(length).ok())
+        .ok_or(TransferError::WrongBytes)?;
+    match source {
+        ShardSource::Memory(mut content) => {
+            if content.len() != length {
+                return Err(TransferError::WrongBytes);
+            }
+            while !content.is_empty() {
+                let part = content.split_to(content.len().min(BUFFER_BYTES));
+                push(stream, part, progress).await?;
+            }
+            Ok(())
+        }
+        ShardSource::Reader(reader) => pump_reader(stream, length, reader, progress).await,
+    }
+}
+
+/// Reads the next part while the last one is being sent.
+async fn pump_reader(
+    stream: &mut SendStream,
+    length: usize,
+    reader: Box<dyn Read + Send>,
+    progress: &Progress,
+) -> Result<(), TransferError> {
+    let mut left = length;
+    let mut next = Some(read_part(reader, left.min(BUFFER_BYTES)));
+    while let Some(reading) = next.take() {
+        let (reader, part) = reading.await.map_err(|_| TransferError::Disk)??;
+        left -= part.len();
+        if left > 0 {
+            next = Some(read_part(reader, left.min(BUFFER_BYTES)));
+        }
+        push(stream, part, progress).await?;
+    }
+    Ok(())
+}
+
+type Reading = tokio::task::JoinHandle<Result<(Box<dyn Read + Send>, Bytes), TransferError>>;
+
+fn read_part(mut reader: Box<dyn Read + Send>, length: usize) -> Reading {
+    spawn_blocking(move || {
+        let mut part = vec![0; length];
+        // A source that ends early is as broken as one that can't be read.
+        reader
+            .read_exact(&mut part)
+            .map_err(|_| TransferError::Disk)?;
+        Ok((reader, part.into()))
+    })
+}
+
+async fn push(
+    stream: &mut SendStream,
+    part: Bytes,
+    progress: &Progress,
+) -> Result<(), TransferError> {
+    let bytes = part.len();
+    stream.write_chunk(part).await.map_err(lost)?;
+    progress.add(bytes);
+    Ok(())
+}
+
+fn lost<E>(_: E) -> TransferError {
+    TransferError::LinkLost
+}
