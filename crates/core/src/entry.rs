@@ -7,6 +7,7 @@
 use alloc::{string::String, vec::Vec};
 use core::net::SocketAddr;
 
+use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -98,7 +99,8 @@ pub struct Tip {
 pub enum Body {
     /// 1: the founding of the circle. Only in the founder's feed.
     Founded(Founding),
-    /// 2: the author's certificate and beacon seed. Always entry 0 of a feed.
+    /// 2: the author's certificate and beacon seed. Always entry 0 of a feed; a later one renews
+    /// either.
     Certified(Certified),
     /// 3: the author's member's card, when it changes.
     Card(Signed<MemberCard>),
@@ -174,7 +176,7 @@ pub struct Founding {
     pub salt: [u8; 16],
     /// The first member.
     pub founder: MemberId,
-    /// The founding key's signature over `founder`, under [`Founding::DOMAIN`].
+    /// The founding key's signature over `founder`'s bytes, under [`Founding::DOMAIN`].
     pub signature: Signature,
 }
 
@@ -182,12 +184,32 @@ impl Founding {
     /// Signature domain of a founding.
     pub const DOMAIN: &'static str = "carryall founding v1";
 
-    /// Returns the circle's id: BLAKE3 in key-derivation mode over version, key and salt.
+    /// Founds a circle. `key` is to be forgotten afterwards.
+    pub fn sign(key: &SigningKey, salt: [u8; 16], founder: MemberId) -> Self {
+        Self {
+            key: key.verifying_key().to_bytes(),
+            salt,
+            founder,
+            signature: Signature::sign(key, Self::DOMAIN, founder.as_bytes()),
+        }
+    }
+
+    /// Tells whether this founds `circle`: the id matches and the founding key signed.
+    pub fn founds(&self, circle: &CircleId) -> bool {
+        self.circle() == *circle
+            && self
+                .signature
+                .verifies(&self.key, Self::DOMAIN, self.founder.as_bytes())
+    }
+
+    /// Returns the circle's id: BLAKE3 in key-derivation mode over version, key, salt and founder.
+    /// The founder is in it so that not even a kept founding key can found the circle twice.
     pub fn circle(&self) -> CircleId {
         let mut hasher = blake3::Hasher::new_derive_key("carryall 2026 circle id v1");
         hasher.update(&FEED_VERSION.to_le_bytes());
         hasher.update(&self.key);
         hasher.update(&self.salt);
+        hasher.update(self.founder.as_bytes());
         CircleId(*hasher.finalize().as_bytes())
     }
 }
@@ -297,6 +319,16 @@ pub struct Claim {
 impl Claim {
     /// Signature domain of claims.
     pub const DOMAIN: &'static str = "carryall claim v1";
+
+    /// Returns the invite key's signature over this claim.
+    pub fn sign(&self, key: &SigningKey) -> Signature {
+        Signature::sign(key, Self::DOMAIN, &encode(self))
+    }
+
+    /// Tells whether the holder of `invite`'s secret signed this claim.
+    pub fn is_signed(&self, invite: &InviteId, signature: &Signature) -> bool {
+        signature.verifies(invite.as_bytes(), Self::DOMAIN, &encode(self))
+    }
 }
 
 /// Who is removed.
@@ -313,8 +345,9 @@ pub enum Subject {
 pub struct Revocation {
     /// Who is removed.
     pub subject: Subject,
-    /// How much of the subject's feed the author had seen: what it admitted later falls with it.
-    pub seen: u64,
+    /// How many entries of each of the subject's feeds the author had seen. What the subject
+    /// admitted or revoked later falls with it; a feed that is not listed had not been seen at all.
+    pub seen: Vec<(DeviceId, u64)>,
 }
 
 /// An open invite. Its secret never travels in a feed.

@@ -7,9 +7,11 @@
 
 extern crate alloc;
 
+pub mod circle;
 pub mod codec;
 pub mod entry;
 pub mod event;
+pub mod feed;
 pub mod id;
 pub mod key;
 pub mod limits;

@@ -27,6 +27,18 @@ pub const FRAME_BYTES_MAX: usize = 64 << 10;
 pub const DEVICES_MAX: usize = 256;
 /// Most shard ids in one receipt or audit entry, so that it fits [`ENTRY_BYTES_MAX`].
 pub const RECEIPT_SHARDS_MAX: usize = 1024;
+/// Most devices of one member. A person who replaces one every year reaches it in a lifetime.
+pub const MEMBER_DEVICES_MAX: usize = 32;
+/// Most feeds kept: those of all devices and as many of removed or not yet admitted ones.
+pub const FEEDS_MAX: usize = 2 * DEVICES_MAX;
+/// Most admissions, revocations and invitations of one feed that count, of each. Above it somebody
+/// floods the circle.
+pub const FEED_RULINGS_MAX: usize = 512;
+/// Bytes of sealed heads of one feed that stay in memory, newest first; the feed has them all.
+pub const FEED_HEAD_BYTES_MAX: usize = 1 << 20;
+/// Wraps of one feed that stay in memory: so many of the oldest, which a thief of the device
+/// can't displace, and so many of the newest.
+pub const FEED_WRAPS_MAX: usize = 8;
 /// Longest name of a member or device, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Most addresses that a device publishes.

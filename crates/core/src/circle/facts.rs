@@ -1,0 +1,268 @@
+//! What one feed says: a summary of its entries, in their order.
+//!
+//! Signatures inside entries are checked here, once; whether the author had any business saying it
+//! is judged over all feeds.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+
+use super::Change;
+use crate::{
+    codec::Signed,
+    entry::{
+        Addresses, Admission, Body, Certified, Claim, DeviceCertificate, Entry, Invitation,
+        MemberCard, Revocation, SignedEntry, Subject, Wraps,
+    },
+    feed::{Chain, certified},
+    id::{CircleId, DeviceId, InviteId, MemberId},
+    limits,
+    time::Timestamp,
+};
+
+/// A certificate, as signed and as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Certificate {
+    pub(super) signed: Signed<DeviceCertificate>,
+    pub(super) statement: DeviceCertificate,
+}
+
+/// An admission whose own signatures hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Blessing {
+    pub(super) card: MemberCard,
+    pub(super) signed_card: Signed<MemberCard>,
+    pub(super) certificate: Certificate,
+    pub(super) invite: InviteId,
+    /// The author's clock.
+    pub(super) time: Timestamp,
+    /// The entry it stands in, to be shown to others.
+    pub(super) signed: SignedEntry,
+}
+
+impl Blessing {
+    /// Returns the admission in this entry if card, certificate and claim fit together and hold.
+    pub(super) fn from_entry(
+        circle: &CircleId,
+        entry: &Entry,
+        signed: &SignedEntry,
+    ) -> Option<Self> {
+        let Ok(Body::Admitted(admission)) = Body::from_entry(entry) else {
+            return None;
+        };
+        Self::new(circle, entry.time, admission, signed)
+    }
+
+    fn new(
+        circle: &CircleId,
+        time: Timestamp,
+        admission: Admission,
+        signed: &SignedEntry,
+    ) -> Option<Self> {
+        let card = admission.card.verify().ok()?;
+        let statement = admission.certificate.verify().ok()?;
+        let claim = Claim {
+            circle: *circle,
+            member: card.member,
+            device: statement.device,
+        };
+        let holds =
+            statement.member == card.member && claim.is_signed(&admission.invite, &admission.claim);
+        holds.then(|| Self {
+            card,
+            signed_card: admission.card,
+            certificate: Certificate {
+                signed: admission.certificate,
+                statement,
+            },
+            invite: admission.invite,
+            time,
+            signed: signed.clone(),
+        })
+    }
+}
+
+/// A sealed head that a device published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The device that made the snapshot.
+    pub device: DeviceId,
+    /// Position of the entry in its feed: the order of heads, since clocks jump.
+    pub seq: u64,
+    /// The device's clock.
+    pub time: Timestamp,
+    /// The sealed [`crate::record::HeadRecord`].
+    pub sealed: Vec<u8>,
+}
+
+/// The wrapped keys that a device published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrapsEntry {
+    /// The device that wrapped them.
+    pub device: DeviceId,
+    /// Position of the entry in its feed.
+    pub seq: u64,
+    /// The device's clock.
+    pub time: Timestamp,
+    /// The wrapped keys.
+    pub wraps: Wraps,
+}
+
+/// The summary of one feed. Every field is a function of the entries so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) chain: Chain,
+    /// From entry 0, or renewed later by the same member.
+    pub(super) certificate: Option<Certificate>,
+    pub(super) beacon_seed: [u8; 32],
+    /// By position.
+    pub(super) admissions: BTreeMap<u64, Blessing>,
+    /// The first of each subject, by subject, with its position.
+    pub(super) revocations: BTreeMap<Subject, (u64, Revocation)>,
+    /// The first of each id, with its position.
+    pub(super) invitations: BTreeMap<InviteId, (u64, Invitation)>,
+    pub(super) offers: BTreeMap<MemberId, u64>,
+    pub(super) addresses: Option<(Timestamp, Addresses)>,
+    /// The oldest and the newest, by position.
+    pub(super) wraps: Vec<WrapsEntry>,
+    /// The newest, by position.
+    pub(super) heads: VecDeque<Head>,
+}
+
+impl Facts {
+    pub(super) const fn new(chain: Chain) -> Self {
+        Self {
+            chain,
+            certificate: None,
+            beacon_seed: [0; 32],
+            admissions: BTreeMap::new(),
+            revocations: BTreeMap::new(),
+            invitations: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            addresses: None,
+            wraps: Vec::new(),
+            heads: VecDeque::new(),
+        }
+    }
+
+    /// Returns the member who certifies the feed's author.
+    pub(super) fn owner(&self) -> Option<MemberId> {
+        (self.certificate.as_ref()).map(|certificate| certificate.statement.member)
+    }
+
+    /// Learns from the next entry. `body` is nothing if it can't be read.
+    pub(super) fn apply(
+        &mut self,
+        circle: &CircleId,
+        entry: &Entry,
+        signed: &SignedEntry,
+        body: Option<Body>,
+    ) -> Change {
+        let seq = entry.seq;
+        let hash = signed.hash();
+        self.chain = Chain::resume(*circle, entry.device, seq + 1, hash);
+        match body {
+            Some(Body::Certified(_)) => self.certify(entry),
+            Some(Body::Admitted(admission)) => {
+                let blessing = Blessing::new(circle, entry.time, admission, signed);
+                match blessing {
+                    Some(blessing) if self.admissions.len() < limits::FEED_RULINGS_MAX => {
+                        self.admissions.insert(seq, blessing);
+                        Change::Membership
+                    }
+                    _ => Change::Nothing,
+                }
+            }
+            Some(Body::Revoked(revocation)) => {
+                let first =
+                    keep_first(&mut self.revocations, revocation.subject, (seq, revocation));
+                membership_if(first)
+            }
+            Some(Body::Invited(invitation)) => {
+                let first = keep_first(&mut self.invitations, invitation.id, (seq, invitation));
+                membership_if(first)
+            }
+            Some(Body::Offered(offer)) => {
+                let known = self.offers.contains_key(&offer.to);
+                if !known && self.offers.len() >= limits::FEED_RULINGS_MAX {
+                    return Change::Nothing;
+                }
+                self.offers.insert(offer.to, offer.bytes);
+                Change::Facts
+            }
+            Some(Body::Located(addresses)) if addresses.direct.len() <= limits::ADDRESSES_MAX => {
+                self.addresses = Some((entry.time, addresses));
+                Change::Facts
+            }
+            Some(Body::Wrapped(wraps)) => self.keep_wraps(entry, wraps),
+            Some(Body::Head(sealed)) => self.keep_head(entry, sealed),
+            // A founding proves itself, whoever shows it, and a card its member: the circle keeps
+            // them.
+            Some(Body::Founded(_)) => Change::Membership,
+            Some(Body::Card(_)) => Change::Facts,
+            _ => Change::Nothing,
+        }
+    }
+
+    /// Takes over a certificate and beacon seed. A later one may renew them, never change the owner.
+    fn certify(&mut self, entry: &Entry) -> Change {
+        let Ok((body, statement)) = certified(entry) else {
+            return Change::Nothing;
+        };
+        if self.owner().is_some_and(|owner| owner != statement.member) {
+            return Change::Nothing;
+        }
+        let Certified {
+            certificate: signed,
+            beacon_seed,
+        } = body;
+        self.certificate = Some(Certificate { signed, statement });
+        self.beacon_seed = beacon_seed;
+        Change::Membership
+    }
+
+    fn keep_wraps(&mut self, entry: &Entry, wraps: Wraps) -> Change {
+        if self.wraps.len() >= 2 * limits::FEED_WRAPS_MAX {
+            self.wraps.remove(limits::FEED_WRAPS_MAX);
+        }
+        self.wraps.push(WrapsEntry {
+            device: entry.device,
+            seq: entry.seq,
+            time: entry.time,
+            wraps,
+        });
+        Change::Facts
+    }
+
+    fn keep_head(&mut self, entry: &Entry, sealed: Vec<u8>) -> Change {
+        self.heads.push_back(Head {
+            device: entry.device,
+            seq: entry.seq,
+            time: entry.time,
+            sealed,
+        });
+        let mut bytes: usize = self.heads.iter().map(|head| head.sealed.len()).sum();
+        while bytes > limits::FEED_HEAD_BYTES_MAX && self.heads.len() > 1 {
+            bytes -= self.heads.pop_front().map_or(0, |head| head.sealed.len());
+        }
+        Change::Facts
+    }
+}
+
+/// Keeps a value if there is none under its key, and room; tells whether it did.
+fn keep_first<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    let keeps = map.len() < limits::FEED_RULINGS_MAX && !map.contains_key(&key);
+    if keeps {
+        map.insert(key, value);
+    }
+    keeps
+}
+
+const fn membership_if(changed: bool) -> Change {
+    if changed {
+        Change::Membership
+    } else {
+        Change::Nothing
+    }
+}
