@@ -7,11 +7,13 @@
 
 extern crate alloc;
 
+pub mod beacon;
 pub mod circle;
 pub mod codec;
 pub mod entry;
 pub mod event;
 pub mod feed;
+pub mod gate;
 pub mod id;
 pub mod key;
 pub mod limits;
