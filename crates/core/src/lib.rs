@@ -14,6 +14,8 @@ pub mod entry;
 pub mod event;
 pub mod feed;
 pub mod gate;
+#[cfg(test)]
+mod golden;
 pub mod id;
 pub mod key;
 pub mod limits;

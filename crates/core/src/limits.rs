@@ -12,6 +12,11 @@ pub const SHARD_BYTES_MAX: u64 = SEALED_BYTES_MAX as u64 + 64;
 /// Most data shards of a pack. Above it, coding gains nothing among people who know each other.
 pub const DATA_SHARDS_MAX: u8 = 64;
 
+/// Most chunks of one pack: many tiny files must not make a header of unbounded length (2.5 MiB).
+pub const PACK_CHUNKS_MAX: usize = 65_536;
+/// Most epochs of a vault, so that its keys for every reader fit one entry.
+pub const EPOCHS_MAX: usize = 64;
+
 /// Smallest, mean and largest chunk of a large file, in bytes (FastCDC).
 pub const CHUNK_BYTES_MIN: usize = 256 << 10;
 /// See [`CHUNK_BYTES_MIN`].
