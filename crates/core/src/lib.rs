@@ -8,8 +8,10 @@
 extern crate alloc;
 
 pub mod beacon;
+pub mod chunk;
 pub mod circle;
 pub mod codec;
+pub mod compression;
 pub mod entry;
 pub mod event;
 pub mod feed;
@@ -20,5 +22,7 @@ pub mod id;
 pub mod key;
 pub mod limits;
 pub mod message;
+pub mod pack;
 pub mod record;
+pub mod shard;
 pub mod time;

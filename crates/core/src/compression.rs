@@ -1,0 +1,208 @@
+//! Compression of chunks, each on its own, and never twice decided.
+//!
+//! Whether a chunk is stored raw is recorded with it. A rebuilt pack repeats the recorded choice and
+//! never asks again, so the rule of thumb below may change at any time; the encoder may not.
+
+use alloc::{vec, vec::Vec};
+
+use thiserror::Error;
+use zstd_safe::{CCtx, CParameter, DCtx};
+
+use crate::limits::CHUNK_BYTES_MAX;
+
+/// The encoder as pack headers name it: zstd's version number and the level. It stands for all
+/// parameters: one shot, one thread, a fresh context, content size on, checksum off, window log 22.
+pub const CODEC: u32 = ZSTD_VERSION * 100 + LEVEL as u32;
+
+/// zstd 1.5.7, pinned by Cargo.lock: another version may write other bytes.
+const ZSTD_VERSION: u32 = 10_507;
+const LEVEL: i32 = 3;
+/// A whole chunk fits the window, on every platform.
+const WINDOW_LOG: u32 = 22;
+/// A gain below this many per cent is not worth the time to decompress.
+const GAIN_PERCENT_MIN: usize = 3;
+
+/// Below this length a chunk is tried at once; sampling it would cost as much.
+const PROBED_BYTES_MIN: usize = 16 << 10;
+/// How many pieces of a chunk are sampled...
+const SAMPLES: usize = 64;
+/// ...and how long each is, in bytes.
+const SAMPLE_BYTES: usize = 256;
+/// Bytes that look as if drawn from at least this many of 256 equally likely values hold at least
+/// 7.8 bits each: no entropy coder gains 3 % on them.
+const HOPELESS_VALUES: u64 = 224;
+
+/// Why a stored chunk can't be expanded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ExpandError {
+    /// Not a zstd frame, or not of the promised length.
+    #[error("malformed compressed chunk")]
+    Malformed,
+}
+
+/// Compresses chunks, with a buffer that it keeps.
+#[derive(Default)]
+pub struct Compressor {
+    frame: Vec<u8>,
+}
+
+impl core::fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Compressor")
+    }
+}
+
+impl Compressor {
+    /// Makes a compressor.
+    pub const fn new() -> Self {
+        Self { frame: Vec::new() }
+    }
+
+    /// Returns what to store for a chunk: a frame where that gains enough, else the chunk itself.
+    pub fn store<'a>(&'a mut self, raw: &'a [u8]) -> &'a [u8] {
+        if hopeless(raw) {
+            return raw;
+        }
+        // What does not fit here would be stored raw anyway.
+        let worth = raw.len() - (raw.len() * GAIN_PERCENT_MIN).div_ceil(100);
+        self.frame(raw, worth).unwrap_or(raw)
+    }
+
+    /// Returns the frame of a chunk, whatever it gains: to repeat a recorded choice. Nothing if it
+    /// is not shorter than the chunk, which is never recorded.
+    pub fn again<'a>(&'a mut self, raw: &[u8]) -> Option<&'a [u8]> {
+        self.frame(raw, raw.len().saturating_sub(1))
+    }
+
+    fn frame(&mut self, raw: &[u8], bytes_max: usize) -> Option<&[u8]> {
+        if self.frame.len() < bytes_max {
+            self.frame.resize(bytes_max.max(CHUNK_BYTES_MAX / 16), 0);
+        }
+        // A context of its own for each chunk: reuse has changed the output before (zstd #1241).
+        let mut context = CCtx::try_create()?;
+        for parameter in [
+            CParameter::CompressionLevel(LEVEL),
+            CParameter::WindowLog(WINDOW_LOG),
+            CParameter::ContentSizeFlag(true),
+            CParameter::ChecksumFlag(false),
+        ] {
+            context.set_parameter(parameter).ok()?;
+        }
+        let bytes = context.compress2(&mut self.frame[..bytes_max], raw).ok()?;
+        Some(&self.frame[..bytes])
+    }
+}
+
+/// Expands a frame into exactly `raw_bytes` bytes at the end of `out`; leaves `out` as it was if
+/// that fails. A frame that would expand to more is cut off, so a hostile one costs no memory.
+pub fn expand(stored: &[u8], raw_bytes: usize, out: &mut Vec<u8>) -> Result<(), ExpandError> {
+    if raw_bytes > CHUNK_BYTES_MAX {
+        return Err(ExpandError::Malformed);
+    }
+    let start = out.len();
+    out.resize(start + raw_bytes, 0);
+    let expanded = DCtx::try_create()
+        .and_then(|mut context| context.decompress(&mut out[start..], stored).ok());
+    if expanded == Some(raw_bytes) {
+        Ok(())
+    } else {
+        out.truncate(start);
+        Err(ExpandError::Malformed)
+    }
+}
+
+/// Tells whether a chunk's bytes are spread so evenly that compressing it would be in vain. The
+/// measure is the collision entropy of a sample, which never exceeds the true entropy per byte.
+fn hopeless(raw: &[u8]) -> bool {
+    if raw.len() < PROBED_BYTES_MIN {
+        return false;
+    }
+    let mut counts = [0_u64; 256];
+    let stride = (raw.len() - SAMPLE_BYTES) / (SAMPLES - 1);
+    for sample in 0..SAMPLES {
+        for &byte in &raw[sample * stride..][..SAMPLE_BYTES] {
+            counts[usize::from(byte)] += 1;
+        }
+    }
+    let total = (SAMPLES * SAMPLE_BYTES) as u64;
+    let collisions: u64 = counts.iter().map(|count| count * count).sum();
+    total * total >= collisions * HOPELESS_VALUES
+}
+
+/// Tells whether this build's encoder writes the bytes that the format's golden vectors have. If
+/// not, packs with compressed chunks can't be rebuilt here and must be spooled.
+pub fn encoder_is_golden() -> bool {
+    zstd_safe::version_number() == ZSTD_VERSION
+        && GOLDEN.iter().all(|(make, hash)| {
+            let raw = make();
+            Compressor::new()
+                .again(&raw)
+                .is_some_and(|frame| crate::id::hex(blake3::hash(frame).as_bytes()) == *hash)
+        })
+}
+
+/// A source of a golden vector, and the BLAKE3 hash of its frame.
+type Golden = (fn() -> Vec<u8>, &'static str);
+
+/// Four kinds of data: runs, text-like, structured numbers, and noise over half an alphabet.
+const GOLDEN: [Golden; 4] = [
+    (golden_runs, ""),
+    (golden_words, ""),
+    (golden_numbers, ""),
+    (golden_noise, ""),
+];
+
+fn golden_runs() -> Vec<u8> {
+    let mut raw = vec![0; 100_000];
+    for (i, byte) in raw.iter_mut().enumerate() {
+        *byte = u8::try_from(i / 777 % 251).unwrap_or(0);
+    }
+    raw
+}
+
+fn golden_words() -> Vec<u8> {
+    const WORDS: [&[u8]; 8] = [
+        b"shard ",
+        b"holder ",
+        b"receipt ",
+        b"audit ",
+        b"the ",
+        b"of ",
+        b"encounter ",
+        b"\n",
+    ];
+    let noise = golden_stream(40_000);
+    let mut raw = Vec::new();
+    for byte in noise {
+        raw.extend_from_slice(WORDS[usize::from(byte & 7)]);
+    }
+    raw
+}
+
+fn golden_numbers() -> Vec<u8> {
+    let noise = golden_stream(65_536);
+    let mut raw = Vec::new();
+    let mut value = 0_u32;
+    for byte in noise {
+        value = value.wrapping_add(u32::from(byte));
+        raw.extend_from_slice(&value.to_le_bytes());
+    }
+    raw
+}
+
+fn golden_noise() -> Vec<u8> {
+    golden_stream(300_000)
+        .iter()
+        .map(|byte| byte & 15)
+        .collect()
+}
+
+/// Returns the first bytes of BLAKE3's output for a fixed input.
+fn golden_stream(bytes: usize) -> Vec<u8> {
+    let mut raw = vec![0; bytes];
+    blake3::Hasher::new()
+        .update(b"carryall golden stream")
+        .finalize_xof()
+        .fill(&mut raw);
+    raw
+}

@@ -1,0 +1,609 @@
+//! Packs: many chunks sealed into one opaque block, the same block each time.
+//!
+//! SIV over the whole pack, then segments (docs/format.md). The plain pack is a header, the stored
+//! chunks and zeros up to a bucket. A keyed hash of it is the synthetic IV; from that follows a key
+//! which seals nothing else, so nonces can count from zero and a pack can be rebuilt bit by bit from
+//! its sources. Friends see the bucket's length and nothing more.
+
+use alloc::{borrow::Cow, vec::Vec};
+use core::ops::Range;
+
+use ring::aead::{Aad, LessSafeKey, Nonce};
+use thiserror::Error;
+use zeroize::Zeroize;
+
+use crate::{
+    chunk::chunk_id,
+    compression::{CODEC, Compressor, expand},
+    id::{ChunkId, PackId},
+    key::{ChunkKey, PackKeys},
+    limits::{CHUNK_BYTES_MAX, PACK_BYTES, PACK_CHUNKS_MAX},
+    record::PackedChunk,
+};
+
+/// Version of the pack format.
+pub const PACK_VERSION: u16 = 1;
+
+/// Length of the header before its lines, in bytes: version, epoch, codec and number of lines.
+const HEADER_BYTES: usize = 12;
+/// Length of one line: chunk id, raw and stored length.
+const LINE_BYTES: usize = 40;
+/// Length of what precedes the segments: the synthetic IV and the key commitment.
+const PREAMBLE_BYTES: usize = 64;
+/// Plain length of every segment but the last.
+const SEGMENT_BYTES: usize = 64 << 10;
+/// Length of a segment's tag.
+const TAG_BYTES: usize = 16;
+/// Smallest step of the padding, so that a pack with one tiny file is not telling.
+const PAD_STEP_MIN: usize = 4 << 10;
+/// Purpose and associated data of pack encryption.
+const PURPOSE: &[u8] = b"pack";
+const ASSOCIATED: &[u8; 16] = b"carryall pack v1";
+static ZEROS: [u8; SEGMENT_BYTES] = [0; SEGMENT_BYTES];
+
+/// Why a chunk was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AddError {
+    /// The pack has no room for it. Seal it and begin another.
+    #[error("the pack is full")]
+    Full,
+    /// Longer than any chunk, or empty.
+    #[error("the chunk's length is out of bounds")]
+    Length,
+    /// A rebuilt chunk is not the recorded one: its source changed.
+    #[error("the source of a chunk changed")]
+    Changed,
+    /// A rebuilt chunk compresses to another length: another encoder wrote it.
+    #[error("the chunk was compressed by another encoder")]
+    Encoder,
+}
+
+/// Why a pack, or a chunk of it, can't be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// No pack has this length.
+    #[error("not a pack: impossible length")]
+    Length,
+    /// Sealed under another key.
+    #[error("the pack is sealed under another key")]
+    WrongKey,
+    /// A bit of the ciphertext is not as it was sealed.
+    #[error("the pack is damaged")]
+    Damaged,
+    /// Authentic, but not what a sealer writes.
+    #[error("malformed pack header")]
+    Malformed,
+    /// Sealed by a newer program.
+    #[error("the pack has format version {0}, this program reads 1")]
+    TooNew(u16),
+    /// Compressed by an encoder that is not known here.
+    #[error("the pack uses the unknown codec {0}")]
+    UnknownCodec(u32),
+    /// There is no such chunk in the pack.
+    #[error("no such chunk in the pack")]
+    NoSuchChunk,
+    /// A chunk's content is not what its id says.
+    #[error("a chunk of the pack is damaged")]
+    DamagedChunk,
+}
+
+/// A sealed pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedPack {
+    /// BLAKE3 of the ciphertext.
+    pub id: PackId,
+    /// The epoch whose keys sealed it.
+    pub epoch: u16,
+    /// The ciphertext.
+    pub bytes: Vec<u8>,
+    /// What is in it, in order.
+    pub chunks: Vec<PackedChunk>,
+}
+
+/// Gathers chunks until they fill a pack, then seals them. To be used again and again: it keeps its
+/// buffer.
+#[derive(Debug, Default)]
+pub struct PackBuilder {
+    chunks: Vec<PackedChunk>,
+    payload: Vec<u8>,
+}
+
+impl PackBuilder {
+    /// Makes an empty builder. It takes memory as chunks come.
+    pub const fn new() -> Self {
+        Self {
+            chunks: Vec::new(),
+            payload: Vec::new(),
+        }
+    }
+
+    /// Tells whether nothing was added since the last seal.
+    pub const fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Returns the lines of what was added.
+    pub fn chunks(&self) -> &[PackedChunk] {
+        &self.chunks
+    }
+
+    /// Returns the length of the plain pack so far, without padding.
+    pub const fn plain_bytes(&self) -> usize {
+        header_bytes(self.chunks.len()) + self.payload.len()
+    }
+
+    /// Tells whether a chunk that is stored in `stored_bytes` bytes still fits.
+    pub const fn fits(&self, stored_bytes: usize) -> bool {
+        self.chunks.len() < PACK_CHUNKS_MAX
+            && self.plain_bytes() + LINE_BYTES + stored_bytes <= PACK_BYTES
+    }
+
+    /// Adds a chunk as [`Compressor::store`] made it: `stored` is a frame, or the raw chunk where
+    /// it is as long as `raw_bytes`.
+    pub fn add(&mut self, id: ChunkId, raw_bytes: usize, stored: &[u8]) -> Result<(), AddError> {
+        if raw_bytes == 0 || raw_bytes > CHUNK_BYTES_MAX || stored.len() > raw_bytes {
+            return Err(AddError::Length);
+        }
+        if !self.fits(stored.len()) {
+            return Err(AddError::Full);
+        }
+        if self.payload.capacity() == 0 && stored.len() > SEGMENT_BYTES {
+            // A large chunk announces a full pack: grow once.
+            self.payload.reserve_exact(PACK_BYTES);
+        }
+        self.chunks.push(PackedChunk {
+            id,
+            raw_bytes: length(raw_bytes),
+            stored_bytes: length(stored.len()),
+        });
+        self.payload.extend_from_slice(stored);
+        Ok(())
+    }
+
+    /// Adds a chunk as it was recorded, so that the same pack comes out again. The raw bytes come
+    /// from a source that may have changed: the id is checked.
+    pub fn add_again(
+        &mut self,
+        key: &ChunkKey,
+        recorded: &PackedChunk,
+        raw: &[u8],
+        compressor: &mut Compressor,
+    ) -> Result<(), AddError> {
+        if length(raw.len()) != recorded.raw_bytes || chunk_id(key, raw) != recorded.id {
+            return Err(AddError::Changed);
+        }
+        if recorded.stored_bytes == recorded.raw_bytes {
+            return self.add(recorded.id, raw.len(), raw);
+        }
+        match compressor.again(raw) {
+            Some(frame) if length(frame.len()) == recorded.stored_bytes => {
+                self.add(recorded.id, raw.len(), frame)
+            }
+            _ => Err(AddError::Encoder),
+        }
+    }
+
+    /// Seals what was added and empties the builder. `buffer` becomes the ciphertext: pass one that
+    /// is no longer needed to save an allocation.
+    pub fn seal(&mut self, keys: &PackKeys, buffer: Vec<u8>) -> SealedPack {
+        let header = encode_header(keys.epoch(), &self.chunks);
+        let plain = Plain::new(&header, &self.payload);
+        let (id, bytes) = plain.seal(keys, buffer);
+        self.payload.clear();
+        SealedPack {
+            id,
+            epoch: keys.epoch(),
+            bytes,
+            chunks: core::mem::take(&mut self.chunks),
+        }
+    }
+
+    /// Forgets what was added: after a failed rebuild.
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+        self.payload.clear();
+    }
+}
+
+const fn header_bytes(chunks: usize) -> usize {
+    HEADER_BYTES + chunks * LINE_BYTES
+}
+
+/// Returns a length that was checked to be at most [`PACK_BYTES`], or the largest, which is no
+/// valid length.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Returns the padded length of a plain pack. All full packs have the same: one is closed when the
+/// next chunk does not fit, so it is at most the longest chunk away from full. Others are padded to
+/// 1/16 of the next power of two, which costs at most 1/8 (as Padmé does).
+const fn padded(bytes: usize) -> usize {
+    if bytes > PACK_BYTES - CHUNK_BYTES_MAX {
+        return PACK_BYTES;
+    }
+    let step = bytes.next_power_of_two() / 16;
+    let step = if step < PAD_STEP_MIN {
+        PAD_STEP_MIN
+    } else {
+        step
+    };
+    bytes.next_multiple_of(step)
+}
+
+/// Returns the length of the ciphertext of a plain pack of `padded` bytes.
+const fn sealed_bytes(padded: usize) -> usize {
+    PREAMBLE_BYTES + padded + padded.div_ceil(SEGMENT_BYTES) * TAG_BYTES
+}
+
+/// Returns the padded plain length of a ciphertext, if a pack can be that long.
+fn plain_bytes(sealed: usize) -> Option<usize> {
+    let segments = sealed.checked_sub(PREAMBLE_BYTES)?;
+    let count = segments.div_ceil(SEGMENT_BYTES + TAG_BYTES);
+    let plain = segments.checked_sub(count * TAG_BYTES)?;
+    let possible =
+        plain > 0 && plain <= PACK_BYTES && padded(plain) == plain && sealed_bytes(plain) == sealed;
+    possible.then_some(plain)
+}
+
+/// Returns the nonce of a segment: a big-endian counter and whether it is the last, as in the
+/// STREAM construction of age.
+fn nonce(segment: usize, last: bool) -> Nonce {
+    let mut bytes = [0; 12];
+    bytes[3..11].copy_from_slice(&(segment as u64).to_be_bytes());
+    bytes[11] = u8::from(last);
+    Nonce::assume_unique_for_key(bytes)
+}
+
+/// Returns what every segment of a pack is bound to.
+fn associated(siv: &[u8; 32]) -> [u8; 48] {
+    let mut data = [0; 48];
+    data[..16].copy_from_slice(ASSOCIATED);
+    data[16..].copy_from_slice(siv);
+    data
+}
+
+fn encode_header(epoch: u16, chunks: &[PackedChunk]) -> Vec<u8> {
+    let mut header = Vec::with_capacity(header_bytes(chunks.len()));
+    header.extend_from_slice(&PACK_VERSION.to_le_bytes());
+    header.extend_from_slice(&epoch.to_le_bytes());
+    header.extend_from_slice(&CODEC.to_le_bytes());
+    header.extend_from_slice(&length(chunks.len()).to_le_bytes());
+    for chunk in chunks {
+        header.extend_from_slice(chunk.id.as_bytes());
+        header.extend_from_slice(&chunk.raw_bytes.to_le_bytes());
+        header.extend_from_slice(&chunk.stored_bytes.to_le_bytes());
+    }
+    header
+}
+
+/// A plain pack in its three parts, never copied into one.
+struct Plain<'a> {
+    header: &'a [u8],
+    payload: &'a [u8],
+    padded: usize,
+}
+
+impl<'a> Plain<'a> {
+    fn new(header: &'a [u8], payload: &'a [u8]) -> Self {
+        Self {
+            header,
+            payload,
+            padded: padded(header.len() + payload.len()),
+        }
+    }
+
+    fn siv(&self, keys: &PackKeys) -> [u8; 32] {
+        let mut hasher = keys.0.siv_hasher(self.padded as u64);
+        hasher.update(self.header).update(self.payload);
+        let mut zeros = self.padded - self.header.len() - self.payload.len();
+        while zeros > 0 {
+            let some = zeros.min(ZEROS.len());
+            hasher.update(&ZEROS[..some]);
+            zeros -= some;
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Appends a range of the plain pack to `out`.
+    fn copy(&self, range: Range<usize>, out: &mut Vec<u8>) {
+        let end = out.len() + range.len();
+        let mut start = range.start;
+        for part in [self.header, self.payload] {
+            if start < part.len() {
+                out.extend_from_slice(&part[start..part.len().min(start + end - out.len())]);
+            }
+            start = start.saturating_sub(part.len());
+        }
+        out.resize(end, 0);
+    }
+
+    /// Copies, seals and hashes segment by segment, while each is in the processor's cache.
+    fn seal(&self, keys: &PackKeys, mut out: Vec<u8>) -> (PackId, Vec<u8>) {
+        let siv = self.siv(keys);
+        let once = keys.0.once_key(PURPOSE, &siv);
+        let cipher = once.cipher();
+        let associated = associated(&siv);
+        let mut hasher = blake3::Hasher::new();
+        let mut hashed = 0;
+        out.clear();
+        out.reserve_exact(sealed_bytes(self.padded));
+        out.extend_from_slice(&siv);
+        out.extend_from_slice(once.commitment().as_bytes());
+        for (segment, start) in (0..self.padded).step_by(SEGMENT_BYTES).enumerate() {
+            let end = self.padded.min(start + SEGMENT_BYTES);
+            let at = out.len();
+            self.copy(start..end, &mut out);
+            let nonce = nonce(segment, end == self.padded);
+            let tag = cipher
+                .seal_in_place_separate_tag(nonce, Aad::from(&associated), &mut out[at..])
+                .expect("a segment is far below the cipher's limit");
+            out.extend_from_slice(tag.as_ref());
+            while out.len() - hashed >= SEGMENT_BYTES {
+                hasher.update(&out[hashed..hashed + SEGMENT_BYTES]);
+                hashed += SEGMENT_BYTES;
+            }
+        }
+        hasher.update(&out[hashed..]);
+        (PackId(*hasher.finalize().as_bytes()), out)
+    }
+}
+
+/// Returns the id of a ciphertext.
+pub fn pack_id(ciphertext: &[u8]) -> PackId {
+    PackId(*blake3::hash(ciphertext).as_bytes())
+}
+
+/// An opened pack.
+pub struct OpenPack {
+    plain: Vec<u8>,
+    chunks: Vec<PackedChunk>,
+    /// Where each chunk's stored bytes begin.
+    starts: Vec<usize>,
+}
+
+impl core::fmt::Debug for OpenPack {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "OpenPack({} chunks)", self.chunks.len())
+    }
+}
+
+impl OpenPack {
+    /// Opens a pack in its own buffer. Nothing of it is given out before every bit was checked.
+    pub fn open(keys: &PackKeys, mut bytes: Vec<u8>) -> Result<Self, OpenError> {
+        let opened = open_in_place(keys, &mut bytes).and_then(|()| parse(keys.epoch(), &bytes));
+        match opened {
+            Ok((chunks, starts)) => Ok(Self {
+                plain: bytes,
+                chunks,
+                starts,
+            }),
+            Err(error) => {
+                // Some segments may be open already.
+                bytes.zeroize();
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns the lines of the chunks, in order.
+    pub fn chunks(&self) -> &[PackedChunk] {
+        &self.chunks
+    }
+
+    /// Returns the position of a chunk among [`Self::chunks`].
+    pub fn position(&self, id: &ChunkId) -> Option<usize> {
+        self.chunks.iter().position(|chunk| chunk.id == *id)
+    }
+
+    /// Returns the content of the chunk at a position, after checking it against its id.
+    pub fn chunk(&self, key: &ChunkKey, position: usize) -> Result<Cow<'_, [u8]>, OpenError> {
+        let chunk = self.chunks.get(position).ok_or(OpenError::NoSuchChunk)?;
+        let start = *self.starts.get(position).ok_or(OpenError::NoSuchChunk)?;
+        let stored = &self.plain[start..start + chunk.stored_bytes as usize];
+        expanded(key, chunk, stored)
+    }
+
+    /// Returns the buffer for the next pack.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.plain
+    }
+}
+
+/// Returns a chunk's content from its stored bytes, after checking it against its id.
+fn expanded<'a>(
+    key: &ChunkKey,
+    chunk: &PackedChunk,
+    stored: &'a [u8],
+) -> Result<Cow<'a, [u8]>, OpenError> {
+    let raw = if chunk.stored_bytes == chunk.raw_bytes {
+        Cow::Borrowed(stored)
+    } else {
+        let mut raw = Vec::new();
+        expand(stored, chunk.raw_bytes as usize, &mut raw).map_err(|_| OpenError::DamagedChunk)?;
+        Cow::Owned(raw)
+    };
+    if chunk_id(key, &raw) == chunk.id {
+        Ok(raw)
+    } else {
+        Err(OpenError::DamagedChunk)
+    }
+}
+
+/// Checks the commitment and returns what opens the segments.
+fn opening(keys: &PackKeys, preamble: &[u8]) -> Result<(LessSafeKey, [u8; 32]), OpenError> {
+    let mut siv = [0; 32];
+    siv.copy_from_slice(&preamble[..32]);
+    let once = keys.0.once_key(PURPOSE, &siv);
+    // Hashes compare in constant time.
+    let mut commitment = [0; 32];
+    commitment.copy_from_slice(&preamble[32..PREAMBLE_BYTES]);
+    if once.commitment() != commitment {
+        return Err(OpenError::WrongKey);
+    }
+    Ok((once.cipher(), siv))
+}
+
+/// Turns a ciphertext into the padded plain pack, moving each segment to its place.
+fn open_in_place(keys: &PackKeys, bytes: &mut Vec<u8>) -> Result<(), OpenError> {
+    let padded = plain_bytes(bytes.len()).ok_or(OpenError::Length)?;
+    let (cipher, siv) = opening(keys, &bytes[..PREAMBLE_BYTES])?;
+    let associated = associated(&siv);
+    for (segment, start) in (0..padded).step_by(SEGMENT_BYTES).enumerate() {
+        let end = padded.min(start + SEGMENT_BYTES);
+        let sealed = PREAMBLE_BYTES + segment * (SEGMENT_BYTES + TAG_BYTES);
+        let sealed_end = sealed + end - start + TAG_BYTES;
+        cipher
+            .open_within(
+                nonce(segment, end == padded),
+                Aad::from(&associated),
+                &mut bytes[start..sealed_end],
+                sealed - start..,
+            )
+            .map_err(|_| OpenError::Damaged)?;
+    }
+    bytes.truncate(padded);
+    let mut hasher = keys.0.siv_hasher(padded as u64);
+    hasher.update(bytes);
+    if hasher.finalize() != siv {
+        return Err(OpenError::Damaged);
+    }
+    Ok(())
+}
+
+type Lines = (Vec<PackedChunk>, Vec<usize>);
+
+/// Reads the header of a plain pack and checks that everything in it is as a sealer writes it.
+fn parse(epoch: u16, plain: &[u8]) -> Result<Lines, OpenError> {
+    let (chunks, mut at) = parse_header(epoch, plain)?;
+    let mut starts = Vec::with_capacity(chunks.len());
+    for chunk in &chunks {
+        starts.push(at);
+        at += chunk.stored_bytes as usize;
+    }
+    let padding = plain.get(at..).ok_or(OpenError::Malformed)?;
+    if padded(at) != plain.len() || padding.iter().any(|&byte| byte != 0) {
+        return Err(OpenError::Malformed);
+    }
+    Ok((chunks, starts))
+}
+
+/// Reads the lines of a header; `plain` need not reach farther than the header. Returns them and
+/// the header's length.
+fn parse_header(epoch: u16, plain: &[u8]) -> Result<(Vec<PackedChunk>, usize), OpenError> {
+    let short = |at: usize| match plain.get(at..at + 2) {
+        Some(bytes) => Ok(u16::from_le_bytes([bytes[0], bytes[1]])),
+        None => Err(OpenError::Malformed),
+    };
+    let version = short(0)?;
+    if version != PACK_VERSION {
+        return Err(OpenError::TooNew(version));
+    }
+    if short(2)? != epoch {
+        return Err(OpenError::Malformed);
+    }
+    let codec = u32_at(plain, 4)?;
+    if codec != CODEC {
+        return Err(OpenError::UnknownCodec(codec));
+    }
+    let count = u32_at(plain, 8)? as usize;
+    if count > PACK_CHUNKS_MAX {
+        return Err(OpenError::Malformed);
+    }
+    let end = header_bytes(count);
+    let lines = plain.get(HEADER_BYTES..end).ok_or(OpenError::Malformed)?;
+    let mut chunks = Vec::with_capacity(count);
+    let mut total = end;
+    for line in lines.chunks_exact(LINE_BYTES) {
+        let mut id = [0; 32];
+        id.copy_from_slice(&line[..32]);
+        let (raw_bytes, stored_bytes) = (u32_at(line, 32)?, u32_at(line, 36)?);
+        let possible = raw_bytes > 0
+            && raw_bytes as usize <= CHUNK_BYTES_MAX
+            && stored_bytes > 0
+            && stored_bytes <= raw_bytes;
+        if !possible {
+            return Err(OpenError::Malformed);
+        }
+        total += stored_bytes as usize;
+        chunks.push(PackedChunk {
+            id: ChunkId(id),
+            raw_bytes,
+            stored_bytes,
+        });
+    }
+    if total > PACK_BYTES {
+        return Err(OpenError::Malformed);
+    }
+    Ok((chunks, end))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32, OpenError> {
+    match bytes.get(at..at + 4) {
+        Some(four) => Ok(u32::from_le_bytes([four[0], four[1], four[2], four[3]])),
+        None => Err(OpenError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::key::VaultKeys;
+
+    fn vault() -> VaultKeys {
+        VaultKeys::generate([1; 96])
+    }
+
+    fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+        let mut noise = vec![0; bytes];
+        blake3::Hasher::new()
+            .update(&seed.to_le_bytes())
+            .finalize_xof()
+            .fill(&mut noise);
+        noise
+    }
+
+    /// Chunks that are stored raw and compressed in turn.
+    fn contents() -> Vec<Vec<u8>> {
+        vec![
+            noise(1, 300_000),
+            vec![7; 500_000],
+            noise(2, 1),
+            b"hello hello hello hello hello hello".to_vec(),
+            noise(3, 70_000),
+        ]
+    }
+
+    fn sealed(vault: &VaultKeys, contents: &[Vec<u8>]) -> SealedPack {
+        let mut builder = PackBuilder::new();
+        let mut compressor = Compressor::new();
+        for raw in contents {
+            let id = chunk_id(&vault.chunk_key(), raw);
+            builder.add(id, raw.len(), compressor.store(raw)).unwrap();
+        }
+        builder.seal(&vault.sealing_keys().unwrap(), Vec::new())
+    }
+
+    #[test]
+    fn a_pack_opens_and_is_rebuilt_bit_by_bit() {
+        let vault = vault();
+        let (keys, key) = (vault.sealing_keys().unwrap(), vault.chunk_key());
+        let pack = sealed(&vault, &contents());
+        assert_eq!(pack.id, pack_id(&pack.bytes));
+        let open = OpenPack::open(&keys, pack.bytes.clone()).unwrap();
+        assert_eq!(open.chunks(), pack.chunks);
+        for (position, raw) in contents().iter().enumerate() {
+            assert_eq!(&*open.chunk(&key, position).unwrap(), raw.as_slice());
+        }
+        let mut builder = PackBuilder::new();
+        let mut compressor = Compressor::new();
+        for (recorded, raw) in pack.chunks.iter().zip(contents()) {
+            builder
+                .add_again(&key, recorded, &raw, &mut compressor)
+                .unwrap();
+        }
+        assert_eq!(builder.seal(&keys, open.into_buffer()), pack);
+    }
+}
