@@ -1,1 +1,22 @@
-fn main() {}
+//! The `carryall` command: words for people, JSON for scripts.
+//!
+//! Nothing is decided here: commands ask the node over its loopback API, whether it runs in another
+//! process or, for want of one, in this.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod args;
+mod client;
+mod command;
+mod demo;
+mod error;
+mod home;
+mod notice;
+mod prompt;
+mod ui;
+
+fn main() -> ExitCode {
+    ExitCode::from(command::run(args::Cli::parse()).code())
+}

@@ -1,0 +1,272 @@
+//! The command line. The doc comments here are the manual: clap prints them.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+/// The exit codes, for `--help`. Where several apply to one `backup`, the one that asks more of its
+/// owner wins: time mends 4, but not 3.
+const EXIT_CODES: &str = "Exit codes:
+    0  done
+    1  failed
+    2  wrong usage
+    3  done in part: some files could not be read or put back (wins over 4)
+    4  saved here, not yet safe with friends; goes on by itself as you meet them
+    5  not enough shards in reach now
+   10  no vault in this home
+   11  vault busy, or the node is not running
+   12  wrong words or key
+  130  interrupted";
+
+/// Back up your files to the devices of people you know, whenever you come near them
+///
+/// Make a device with `carryall init`, keep `carryall run` running, bring friends in with
+/// `carryall invite`, and name your folders once with `carryall backup`. To see all of it happen
+/// on this machine, type `carryall demo`.
+#[derive(Debug, Parser)]
+#[command(name = "carryall", version, after_long_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Directory of this device's vault; by default in the platform's data directory
+    #[arg(long, global = true, env = "CARRYALL_HOME", value_name = "DIR")]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) home: Option<PathBuf>,
+    /// Print JSON, one object per line, for scripts
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print only results and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Print diagnostics to standard error; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Invite(InviteArgs),
+    Backup(BackupArgs),
+    Status(StatusArgs),
+    Friends(FriendsArgs),
+    Snapshots(SnapshotsArgs),
+    Ls(LsArgs),
+    Restore(RestoreArgs),
+    Retrace(RetraceArgs),
+    Check(CheckArgs),
+    Config(ConfigArgs),
+    Events(EventsArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Watch the whole story on this machine: meet, back up, lose everything, get it back
+///
+/// Starts three devices as three real processes in a temporary directory, lets them find each
+/// other, backs up 256 MiB of made-up photos, destroys the first device and its files, and
+/// restores them on a new one from its friends. Nothing leaves this machine, and nothing is left
+/// behind.
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// Back up this directory instead of made-up photos; it is only read
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) from: Option<PathBuf>,
+    /// Make up so many MiB of photos
+    #[arg(long, value_name = "N", default_value_t = 256, conflicts_with = "from")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub(crate) mib: u64,
+    /// Leave the three homes and the logs behind, to look around
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// Make this device, and a circle of one; prints the 12 recovery words once
+///
+/// The words are the only way back after a loss: write them on paper. They are not stored
+/// anywhere. To enter a friend's circle instead, use `carryall join`.
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// What friends see this device called; by default the machine's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+/// Run the node in the foreground: finds friends, trades shards, watches folders
+///
+/// Stop it with Ctrl-C at any moment; it goes on where it was.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {}
+
+/// Invite somebody into the circle: prints a link that works once
+///
+/// Whoever has the link can join, once, within 72 hours. On a terminal a QR code is printed too.
+#[derive(Args, Debug)]
+pub(crate) struct InviteArgs {
+    /// What you call the guest
+    pub(crate) petname: Option<String>,
+    /// Write the link to this file, readable by you alone, instead of printing it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Print the QR code even where output is not a terminal
+    #[arg(long)]
+    pub(crate) qr: bool,
+}
+
+/// Make this device and enter a friend's circle by their invite
+///
+/// The link comes from a prompt, from the first line of standard input, or from a file; never
+/// from the command line, where others could see it. On a new home this prints 12 recovery words,
+/// as `init` does.
+#[derive(Args, Debug)]
+pub(crate) struct JoinArgs {
+    /// Read the link from this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// What friends see this device called; by default the machine's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+/// Make a snapshot now of these folders, and watch them from now on
+///
+/// Without a path: of the folders remembered from before. The snapshot is complete on this device
+/// when the command ends; friends get it as they come near while `carryall run` runs. Ends with
+/// code 0 if friends alone could already bring everything back, 4 if not yet, 3 if files could
+/// not be read.
+#[derive(Args, Debug)]
+pub(crate) struct BackupArgs {
+    /// Folders or files
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Tell how safe your data is, who holds what, and what is at risk
+///
+/// What counts as safe: friends alone could bring it back, and have proved that they hold it.
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// Print again whenever something changes, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// See the members of your circle, and what you keep for each other
+#[derive(Args, Debug)]
+pub(crate) struct FriendsArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<FriendsCommand>,
+}
+
+/// What to do about friends.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FriendsCommand {
+    /// List the members of your circle (the default)
+    List,
+    /// Keep up to so many bytes for a friend
+    Offer {
+        /// Petname, or the first digits of the member's id
+        friend: String,
+        /// How much: a number of bytes, or with a unit, such as 50GiB or 50GB
+        bytes: String,
+    },
+    /// Call a friend by another name, here
+    Rename {
+        /// Petname, or the first digits of the member's id
+        friend: String,
+        /// The new name
+        petname: String,
+    },
+}
+
+/// List your snapshots
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotsArgs {}
+
+/// List what a snapshot holds, without restoring it
+///
+/// Bytes of names that are not UTF-8, and control characters, are printed as `\xNN`; a path can be
+/// typed in that form too.
+#[derive(Args, Debug)]
+pub(crate) struct LsArgs {
+    /// Snapshot id, its first digits, or `latest`; with a path inside, after a colon
+    #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
+    pub(crate) what: OsString,
+    /// List folders in folders too
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+}
+
+/// Write files back from a snapshot
+///
+/// Each backed-up folder comes back under its own name inside DIR. What this device does not have
+/// is fetched from friends in reach.
+#[derive(Args, Debug)]
+pub(crate) struct RestoreArgs {
+    /// Snapshot id, its first digits, or `latest`; with a path inside, after a colon
+    #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
+    pub(crate) what: OsString,
+    /// Where to put the files; made if it does not exist
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) to: PathBuf,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Give up after so many seconds in which nothing comes within reach [default: 20]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) patience: Option<u64>,
+}
+
+/// After a loss: see what is missing, who holds it and when you last met them
+#[derive(Args, Debug)]
+pub(crate) struct RetraceArgs {}
+
+/// On a new machine: come back with your 12 words and an invite from any friend
+///
+/// Asks for the words, then for the invite. From standard input: the words on the first line, the
+/// invite on the second. Neither is ever taken from the command line.
+#[derive(Args, Debug)]
+pub(crate) struct RecoverArgs {
+    /// Read the invite from this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// What friends see this device called; by default the machine's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+/// Check this vault, and audit the friends in reach
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Make the index anew from the feeds, the shelf and the spool
+    #[arg(long)]
+    pub(crate) rebuild_index: bool,
+}
+
+/// Print the settings of this device, or change one
+#[derive(Args, Debug)]
+pub(crate) struct ConfigArgs {
+    /// The setting to print or change; by default all are printed
+    pub(crate) key: Option<String>,
+    /// Its new value
+    #[arg(requires = "key")]
+    pub(crate) value: Option<String>,
+}
+
+/// Follow what happens, line by line, until interrupted
+#[derive(Args, Debug)]
+pub(crate) struct EventsArgs {}
+
+/// Print shell completions
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}

@@ -1,0 +1,80 @@
+//! The commands: one file per verb.
+
+mod backup;
+mod check;
+mod completions;
+mod config;
+mod events;
+mod friends;
+mod invite;
+mod ls;
+mod restore;
+mod retrace;
+mod snapshots;
+mod status;
+
+use std::path::PathBuf;
+
+use carryall_daemon::exit::Exit;
+
+use crate::{
+    args::{Cli, Command},
+    client::Client,
+    error::CommandError,
+    home,
+    ui::Ui,
+};
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// How to speak.
+    pub(crate) ui: Ui,
+    /// The home directory, absolute; it may not exist yet.
+    pub(crate) home: PathBuf,
+    /// How many times diagnostics were asked for.
+    pub(crate) verbose: u8,
+}
+
+impl Context {
+    /// Connects to the node: the running one, or one in this process.
+    pub(crate) fn client(&self) -> Result<Client, CommandError> {
+        Client::open(&self.home)
+    }
+}
+
+/// Runs the command and prints its error, if any.
+pub(crate) fn run(cli: Cli) -> Exit {
+    let ui = Ui::new(&cli.global);
+    dispatch(cli, ui).unwrap_or_else(|error| {
+        error.print(ui);
+        error.exit
+    })
+}
+
+fn dispatch(cli: Cli, ui: Ui) -> Result<Exit, CommandError> {
+    let command = match cli.command {
+        Command::Completions(args) => return completions::run(&args),
+        command => command,
+    };
+    let home = home::locate(cli.global.home)?;
+    let context = Context {
+        ui,
+        home,
+        verbose: cli.global.verbose,
+    };
+    match command {
+        Command::Invite(args) => invite::run(&context, args),
+        Command::Backup(args) => backup::run(&context, &args),
+        Command::Status(args) => status::run(&context, &args),
+        Command::Friends(args) => friends::run(&context, args),
+        Command::Snapshots(args) => snapshots::run(&context, &args),
+        Command::Ls(args) => ls::run(&context, &args),
+        Command::Restore(args) => restore::run(&context, &args),
+        Command::Retrace(args) => retrace::run(&context, &args),
+        Command::Check(args) => check::run(&context, &args),
+        Command::Config(args) => config::run(&context, args),
+        Command::Events(args) => events::run(&context, &args),
+        Command::Completions(_) => unreachable!("it needs no home"),
+    }
+}

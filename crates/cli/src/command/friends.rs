@@ -1,0 +1,84 @@
+//! `carryall friends`: list members, offer them room, rename them.
+
+use carryall_daemon::{
+    api::status::{Friend, Friends, OfferRequest, RenameRequest},
+    exit::Exit,
+};
+
+use super::Context;
+use crate::{
+    args::{FriendsArgs, FriendsCommand},
+    error::CommandError,
+    ui,
+};
+
+pub(crate) fn run(context: &Context, args: FriendsArgs) -> Result<Exit, CommandError> {
+    match args.command.unwrap_or(FriendsCommand::List) {
+        FriendsCommand::List => list(context),
+        FriendsCommand::Offer { friend, bytes } => offer(context, friend, &bytes),
+        FriendsCommand::Rename { friend, petname } => rename(context, friend, petname),
+    }
+}
+
+fn list(context: &Context) -> Result<Exit, CommandError> {
+    let friends: Friends = context.client()?.get("/v1/friends")?;
+    context.ui.json(&friends);
+    if friends.members.is_empty() {
+        context
+            .ui
+            .say("Nobody else is in your circle yet. Invite somebody: carryall invite NAME");
+    }
+    for friend in &friends.members {
+        context.ui.say(line(friend));
+    }
+    Ok(Exit::Done)
+}
+
+/// Returns what there is to say about a friend, in one line.
+pub(super) fn line(friend: &Friend) -> String {
+    let near = match (friend.reachable, friend.link) {
+        (true, Some(link)) => format!("in reach by {}", format!("{link:?}").to_lowercase()),
+        (true, None) => "in reach".to_owned(),
+        (false, _) => match friend.last_met {
+            Some(met) => format!("last met {}", ui::ago(ui::now_ms(), met.0)),
+            None => "never met".to_owned(),
+        },
+    };
+    let usual = friend
+        .usual
+        .as_ref()
+        .map(|usual| format!(", usually {usual}"))
+        .unwrap_or_default();
+    format!(
+        "{} ({}), {near}{usual}; keeps {} of {} for you ({} proved), you keep {} of {} for them",
+        friend.petname,
+        friend.id.short(),
+        ui::bytes(friend.bytes_held_for_me),
+        ui::bytes(friend.offered_to_me),
+        ui::bytes(friend.audited),
+        ui::bytes(friend.bytes_i_hold),
+        ui::bytes(friend.offered_by_me),
+    )
+}
+
+fn offer(context: &Context, friend: String, bytes: &str) -> Result<Exit, CommandError> {
+    let bytes = ui::parse_bytes(bytes).ok_or_else(|| {
+        CommandError::new(Exit::Usage, format!("{bytes:?} is not an amount"))
+            .hint(format!("carryall friends offer {friend} 50GiB"))
+    })?;
+    let sentence = format!("You now keep up to {} for {friend}.", ui::bytes(bytes));
+    let _: serde_json::Value = context
+        .client()?
+        .post("/v1/friends/offer", &OfferRequest { friend, bytes })?;
+    context.ui.say(sentence);
+    Ok(Exit::Done)
+}
+
+fn rename(context: &Context, friend: String, petname: String) -> Result<Exit, CommandError> {
+    let sentence = format!("{friend} is called {petname} now.");
+    let _: serde_json::Value = context
+        .client()?
+        .post("/v1/friends/rename", &RenameRequest { friend, petname })?;
+    context.ui.say(sentence);
+    Ok(Exit::Done)
+}

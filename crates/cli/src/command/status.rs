@@ -1,0 +1,89 @@
+//! `carryall status`: one honest sentence first, then the reasons for it.
+
+use std::{thread, time::Duration};
+
+use carryall_daemon::{
+    api::status::{Direction, Status, Transfer},
+    exit::Exit,
+};
+
+use super::{Context, friends};
+use crate::{args::StatusArgs, error::CommandError, ui};
+
+/// How often `--watch` asks.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(context: &Context, args: &StatusArgs) -> Result<Exit, CommandError> {
+    let mut last: Option<Status> = None;
+    loop {
+        let status: Status = context.client()?.get("/v1/status")?;
+        if last.as_ref() != Some(&status) {
+            if last.is_some() {
+                context.ui.say("");
+            }
+            context.ui.json(&status);
+            context.ui.say(&status.headline);
+            details(context, &status);
+        }
+        if !args.watch {
+            return Ok(Exit::Done);
+        }
+        last = Some(status);
+        thread::sleep(WATCH_EVERY);
+    }
+}
+
+fn details(context: &Context, status: &Status) {
+    let ui = context.ui;
+    if let Some(time) = status.last_snapshot {
+        ui.say(format!(
+            "{}, the newest of {} with {} of files; watched: {}",
+            ui::count(status.snapshots, "snapshot", "snapshots"),
+            ui::ago(ui::now_ms(), time.0),
+            ui::bytes(status.bytes_source),
+            if status.folders.is_empty() {
+                "nothing".to_owned()
+            } else {
+                status.folders.join("  ")
+            },
+        ));
+        ui.say(format!(
+            "{}: {} safe with friends, {} only here; {} of {} members could vanish",
+            ui::count(status.packs, "pack", "packs"),
+            ui::bytes(status.bytes_safe),
+            ui::bytes(status.bytes_only_here),
+            status.health_min,
+            status.target,
+        ));
+    }
+    for friend in &status.members {
+        ui.say(format!("- {}", friends::line(friend)));
+    }
+    for transfer in &status.transfers {
+        ui.say(format!("- {}", under_way(transfer)));
+    }
+    for risk in &status.risks {
+        ui.say(format!("! {risk}"));
+    }
+    if !status.running {
+        ui.say("The node is not running: friends are met only while it does (carryall run).");
+    }
+}
+
+fn under_way(transfer: &Transfer) -> String {
+    let way = match transfer.direction {
+        Direction::Out => "sending to",
+        Direction::In => "receiving from",
+    };
+    let eta = transfer
+        .eta
+        .map(|secs| format!(", {secs} s left"))
+        .unwrap_or_default();
+    format!(
+        "{way} {}: {} of {}, {}/s{eta}",
+        transfer.petname,
+        ui::bytes(transfer.bytes),
+        ui::bytes(transfer.total),
+        ui::bytes(transfer.rate)
+    )
+}

@@ -1,0 +1,3 @@
+//! The whole story on one machine.
+mod photos;
+mod portrait;
