@@ -23,6 +23,7 @@ pub mod key;
 pub mod limits;
 pub mod message;
 pub mod pack;
+pub mod proof;
 pub mod record;
 pub mod shard;
 pub mod time;
