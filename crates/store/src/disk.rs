@@ -125,6 +125,9 @@ pub(crate) fn make_dir(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
             _ => break,
         }
     }
+    if missing.is_empty() {
+        return Ok(());
+    }
     disk.create_dir_all(path).at("make directory", path)?;
     for made in missing {
         if let Some(parent) = made

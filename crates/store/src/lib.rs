@@ -1,6 +1,11 @@
 //! What a device keeps on its disks, and the order in which it gets there.
 
+pub mod catalogue;
 pub mod disk;
 pub mod error;
+pub mod feeds;
 pub mod mem_disk;
 pub mod os_disk;
+pub mod shelf;
+pub mod spool;
+pub mod vault;

@@ -1,0 +1,242 @@
+//! The home directory of a device: made once, opened by one process at a time.
+//!
+//! ```text
+//! identity           who this device is; mode 0600
+//! lock               locked while a process has the vault open
+//! feeds/             one file per device whose feed is known
+//! shelf/             shards kept for others, and those under way
+//! spool/             own packs that can't be rebuilt from sources
+//! catalogue.redb     an index that can be rebuilt from all of the above
+//! ```
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use carryall_core::{
+    codec::{decode, encode},
+    entry::SignedEntry,
+    id::DeviceId,
+    key::Identity,
+};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::{
+    catalogue::{Catalogue, CatalogueError},
+    disk::{Disk, DiskLock, Open, make_dir, read_exact_at, replace},
+    error::{At, DiskError},
+    feeds::{FeedError, Feeds},
+    shelf::{Shelf, ShelfError},
+    spool::{Spool, SpoolError},
+};
+
+/// First bytes of an identity file.
+const MAGIC: &[u8; 8] = b"CARRYALL";
+/// Largest identity file, in bytes: room for thousands of vault epochs.
+const IDENTITY_BYTES_MAX: u64 = 1 << 20;
+/// What may lie in a home where the making of a vault was interrupted, or was prepared by hand.
+const EXPECTED: [&str; 6] = [
+    "lock",
+    "identity.tmp",
+    "config.toml",
+    "feeds",
+    "shelf",
+    "spool",
+];
+
+/// Why a vault can't be made or opened.
+#[derive(Debug, Error)]
+pub enum VaultError {
+    /// There is none.
+    #[error("there is no vault in {}", .0.display())]
+    NoVault(PathBuf),
+    /// There is one already.
+    #[error("there is a vault in {} already", .0.display())]
+    Exists(PathBuf),
+    /// The directory holds something else.
+    #[error("{} is not empty and holds no vault; nothing was changed", .0.display())]
+    Foreign(PathBuf),
+    /// Another process has it open.
+    #[error("the vault in {} is in use by another process", .0.display())]
+    Busy(PathBuf),
+    /// A newer program made it.
+    #[error("the vault has format version {found}, this program reads up to {known}")]
+    TooNew {
+        /// The version found.
+        found: u16,
+        /// The newest version known here.
+        known: u16,
+    },
+    /// The identity file is not as it was written.
+    #[error("the identity file {} is damaged; friends' copies are not", .0.display())]
+    Damaged(PathBuf),
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// An open vault. Nobody else has it open as long as this value lives.
+#[derive(Debug)]
+pub struct Vault {
+    disk: Arc<dyn Disk>,
+    home: PathBuf,
+    identity: Mutex<Identity>,
+    _lock: Box<dyn DiskLock>,
+}
+
+impl Vault {
+    /// Makes a vault in a directory that is missing or empty.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        home: &Path,
+        identity: Identity,
+    ) -> Result<Self, VaultError> {
+        make_dir(&*disk, home)?;
+        let names = disk.list(home).at("list", home)?;
+        if names.iter().any(|name| name == "identity") {
+            return Err(VaultError::Exists(home.to_owned()));
+        }
+        if names
+            .iter()
+            .any(|name| EXPECTED.iter().all(|expected| name != expected))
+        {
+            return Err(VaultError::Foreign(home.to_owned()));
+        }
+        let lock = take_lock(&*disk, home)?;
+        if disk.metadata(&home.join("identity")).is_ok() {
+            // Another process was faster.
+            return Err(VaultError::Exists(home.to_owned()));
+        }
+        let vault = Self {
+            disk,
+            home: home.to_owned(),
+            identity: Mutex::new(identity.clone()),
+            _lock: lock,
+        };
+        vault.write_identity(&identity)?;
+        Ok(vault)
+    }
+
+    /// Opens a vault.
+    pub fn open(disk: Arc<dyn Disk>, home: &Path) -> Result<Self, VaultError> {
+        let path = home.join("identity");
+        match disk.metadata(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(VaultError::NoVault(home.to_owned()));
+            }
+            Err(error) => return Err(error).at("look at", &path)?,
+        }
+        let lock = take_lock(&*disk, home)?;
+        let identity = read_identity(&*disk, &path)?;
+        Ok(Self {
+            disk,
+            home: home.to_owned(),
+            identity: Mutex::new(identity),
+            _lock: lock,
+        })
+    }
+
+    /// Returns the home directory.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Returns the disk that the vault lies on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Returns who this device is.
+    pub fn identity(&self) -> Identity {
+        self.locked_identity().clone()
+    }
+
+    /// Replaces the identity, atomically and durably.
+    pub fn replace_identity(&self, identity: Identity) -> Result<(), VaultError> {
+        let mut current = self.locked_identity();
+        self.write_identity(&identity)?;
+        *current = identity;
+        Ok(())
+    }
+
+    /// Opens the feeds and hands every entry to `each`, feed by feed, with its number.
+    pub fn feeds(
+        &self,
+        each: &mut dyn FnMut(DeviceId, u64, SignedEntry),
+    ) -> Result<Feeds, FeedError> {
+        let own = self.locked_identity().device();
+        Feeds::open(self.disk.clone(), &self.home.join("feeds"), own, each)
+    }
+
+    /// Opens the shelf. It takes nothing that would leave less than `keep_free` bytes on the disk.
+    pub fn shelf(&self, keep_free: u64) -> Result<Shelf, ShelfError> {
+        Shelf::open(self.disk.clone(), &self.home.join("shelf"), keep_free)
+    }
+
+    /// Opens the spool. It holds at most `cap` bytes.
+    pub fn spool(&self, cap: u64) -> Result<Spool, SpoolError> {
+        Spool::open(self.disk.clone(), &self.home.join("spool"), cap)
+    }
+
+    /// Opens the catalogue, empty if it is missing or damaged: see [`Catalogue::needs_rebuild`].
+    pub fn catalogue(&self) -> Result<Catalogue, CatalogueError> {
+        Catalogue::open(self.disk.clone(), &self.home.join("catalogue.redb"))
+    }
+
+    fn locked_identity(&self) -> MutexGuard<'_, Identity> {
+        // A panic elsewhere can't leave it half written: it is replaced whole.
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_identity(&self, identity: &Identity) -> Result<(), VaultError> {
+        let body = Zeroizing::new(encode(identity));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(body.len() + 64));
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&identity.version.to_le_bytes());
+        bytes.extend_from_slice(&body);
+        let check = blake3::hash(&bytes);
+        bytes.extend_from_slice(check.as_bytes());
+        replace(&*self.disk, &self.home.join("identity"), &bytes)?;
+        Ok(())
+    }
+}
+
+fn take_lock(disk: &dyn Disk, home: &Path) -> Result<Box<dyn DiskLock>, VaultError> {
+    let path = home.join("lock");
+    match disk.lock(&path) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(VaultError::Busy(home.to_owned()))
+        }
+        locked => Ok(locked.at("lock", &path)?),
+    }
+}
+
+/// Reads magic, version, identity and their BLAKE3 hash. The hash comes before the version, so that
+/// a flipped bit is not taken for a newer program's work.
+fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Identity, VaultError> {
+    let damaged = || VaultError::Damaged(path.to_owned());
+    let file = disk.open(path, Open::Read).at("open", path)?;
+    let len = file.len().at("look at", path)?;
+    if !(42..=IDENTITY_BYTES_MAX).contains(&len) {
+        return Err(damaged());
+    }
+    let len = usize::try_from(len).map_err(|_| damaged())?;
+    let mut bytes = Zeroizing::new(vec![0; len]);
+    read_exact_at(&*file, &mut bytes, 0).at("read", path)?;
+    let (content, check) = bytes.split_at(len - 32);
+    if blake3::hash(content).as_bytes() != check {
+        return Err(damaged());
+    }
+    let rest = content.strip_prefix(MAGIC).ok_or_else(damaged)?;
+    let (version, body) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
+    let found = u16::from_le_bytes(*version);
+    if found > Identity::VERSION {
+        let known = Identity::VERSION;
+        return Err(VaultError::TooNew { found, known });
+    }
+    decode("identity", body).map_err(|_| damaged())
+}
