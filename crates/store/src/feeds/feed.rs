@@ -123,7 +123,7 @@ impl Feed {
             }
         }
         self.end = HEADER_BYTES;
-        let (mut end, mut len) = (self.end, 0);
+        let (mut end, mut len) = (self.end, 0_u64);
         let (mut marks, mut last) = (Vec::new(), None);
         let result = loop {
             match window.record(end) {
