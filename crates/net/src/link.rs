@@ -47,8 +47,6 @@ pub(crate) enum Code {
     Unexpected = 16,
     /// The shard's bytes are wrong, or there is no room for them.
     Refused = 17,
-    /// The sender can't go on with this shard.
-    SourceFailed = 18,
 }
 
 impl From<Code> for VarInt {

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     event::{Direction, NetEvent},
-    link::{Code, Link, Progress},
+    link::{Link, Progress},
     shard::{BUFFER_BYTES, ShardSource},
 };
 
@@ -46,11 +46,11 @@ async fn transmit(
         Ok(()) => pump(&mut stream, header, source, progress).await,
         Err(_) => Err(TransferError::LinkLost),
     };
-    if let Err(error) = outcome {
-        let _ = stream.reset(Code::SourceFailed.into());
-        return Err(error);
-    }
-    stream.finish().map_err(lost)?;
+    // Also after a failure: an early end tells the peer which shard ends there, a reset could
+    // overtake the header.
+    let finished = stream.finish();
+    outcome?;
+    finished.map_err(lost)?;
     match stream.stopped().await {
         Ok(None) => Ok(()),
         Ok(Some(_)) | Err(_) => Err(TransferError::LinkLost),

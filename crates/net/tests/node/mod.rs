@@ -1,0 +1,107 @@
+//! Two nodes on the loopback interface, for tests.
+#![allow(dead_code, reason = "every test file uses another part of it")]
+
+use std::{net::SocketAddr, time::Duration};
+
+use carryall_core::{
+    event::{Gate, LinkId},
+    id::DeviceId,
+};
+use carryall_net::{Net, NetConfig, NetEvent};
+use tokio::{sync::mpsc, time::timeout};
+
+/// The protocol name that test nodes share.
+pub(crate) const ALPN: &[u8] = b"0123456789abcdef";
+
+/// A node with its events.
+pub(crate) struct Node {
+    pub(crate) net: Net,
+    pub(crate) device: DeviceId,
+    pub(crate) events: mpsc::Receiver<NetEvent>,
+}
+
+/// Returns the configuration of a node that never leaves this machine.
+pub(crate) fn config(seed: u8) -> NetConfig {
+    NetConfig {
+        dial_timeout: Duration::from_secs(3),
+        beacon: None,
+        ..NetConfig::loopback([seed; 32])
+    }
+}
+
+impl Node {
+    /// Starts a node whose circle gate is open.
+    pub(crate) async fn start(config: NetConfig) -> Self {
+        let secret = iroh::SecretKey::from_bytes(&config.device_secret);
+        let (net, events) = Net::start(config).await.unwrap();
+        net.set_gates(vec![(ALPN.to_vec(), Gate::Circle)]);
+        Self {
+            net,
+            device: DeviceId(*secret.public().as_bytes()),
+            events,
+        }
+    }
+
+    /// Returns the next event; a test that waits for half a minute has failed.
+    pub(crate) async fn next(&mut self) -> NetEvent {
+        timeout(Duration::from_secs(30), self.events.recv())
+            .await
+            .expect("an event comes in time")
+            .expect("the network runs")
+    }
+
+    /// Returns the next link that comes up.
+    pub(crate) async fn link_up(&mut self) -> (LinkId, DeviceId) {
+        loop {
+            if let NetEvent::LinkUp { link, peer, .. } = self.next().await {
+                return (link, peer);
+            }
+        }
+    }
+
+    /// Waits for the end of a link and returns what came before it.
+    pub(crate) async fn link_down(&mut self, gone: LinkId) -> Vec<NetEvent> {
+        let mut before = Vec::new();
+        loop {
+            match self.next().await {
+                NetEvent::LinkDown { link } if link == gone => return before,
+                event => before.push(event),
+            }
+        }
+    }
+
+    /// Returns where this node can be dialled.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.net.addresses()
+    }
+
+    /// Dials `other` and returns both ends of the link.
+    pub(crate) async fn meet(&mut self, other: &mut Self) -> (LinkId, LinkId) {
+        self.net.dial(
+            other.device,
+            &other.addresses(),
+            Gate::Circle,
+            ALPN.to_vec(),
+        );
+        let (here, peer) = self.link_up().await;
+        assert_eq!(peer, other.device);
+        let (there, peer) = other.link_up().await;
+        assert_eq!(peer, self.device);
+        (here, there)
+    }
+}
+
+/// Returns two nodes.
+pub(crate) async fn pair() -> (Node, Node) {
+    (Node::start(config(1)).await, Node::start(config(2)).await)
+}
+
+/// Returns bytes that look random but are the same every time.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
