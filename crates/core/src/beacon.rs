@@ -282,6 +282,19 @@ impl BeaconTable {
         now < self.built || now.since(self.built).0 >= EPOCH_SECS * 1000
     }
 
+    /// Returns the tokens of the same seeds near `now`.
+    #[must_use]
+    pub fn renewed(&self, now: Timestamp) -> Self {
+        Self::new(self.own, self.seeds.iter().copied(), now, self.around)
+    }
+
+    /// Returns the seed that is listened to for `who`: whoever knocks by a shared one is answered
+    /// under it.
+    pub fn seed(&self, who: Who) -> Option<BeaconSeed> {
+        let known = self.seeds.iter().find(|(known, _)| *known == who);
+        known.map(|(_, seed)| *seed)
+    }
+
     /// Returns what the packet says if its sender is known. Costs one look-up if not.
     pub fn open(&self, packet: &[u8], now: Timestamp) -> Option<Heard> {
         let packet: &[u8; BEACON_BYTES] = packet.try_into().ok()?;

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use carryall_core::event::Gate;
+use carryall_core::{event::Gate, gate::Alpn};
 use iroh::endpoint::Incoming;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -21,16 +21,16 @@ const HANDSHAKES_UNPROVEN: usize = 16;
 
 /// The protocol names that open a gate, and which.
 #[derive(Debug, Default)]
-pub(crate) struct Gates(RwLock<BTreeMap<Vec<u8>, Gate>>);
+pub(crate) struct Gates(RwLock<BTreeMap<Alpn, Gate>>);
 
 impl Gates {
-    pub(crate) fn set(&self, gates: impl IntoIterator<Item = (Vec<u8>, Gate)>) {
+    pub(crate) fn set(&self, gates: impl IntoIterator<Item = (Alpn, Gate)>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = gates.into_iter().collect();
     }
 
     fn get(&self, alpn: &[u8]) -> Option<Gate> {
         let gates = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        gates.get(alpn).copied()
+        gates.get(<&Alpn>::try_from(alpn).ok()?).copied()
     }
 
     /// Tells whether an attempt may be answered. A first packet that can't be read in full is left

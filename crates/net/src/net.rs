@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use carryall_core::{
     event::{Gate, LinkClass, LinkId, TransferError},
+    gate::Alpn,
     id::{DeviceId, ShardId},
     message::{Farewell, Message, ShardHeader},
 };
@@ -101,9 +102,9 @@ impl Net {
 
     /// Opens these gates to whoever knows their protocol names, and no others. Links that are up
     /// stay up.
-    pub fn set_gates(&self, gates: Vec<(Vec<u8>, Gate)>) {
+    pub fn set_gates(&self, gates: Vec<(Alpn, Gate)>) {
         // The handshake gets the names too: it is the last to check, after `accept`.
-        let alpns = gates.iter().map(|(alpn, _)| alpn.clone()).collect();
+        let alpns = gates.iter().map(|(alpn, _)| alpn.to_vec()).collect();
         self.0.gates.set(gates);
         self.0.endpoint.set_alpns(alpns);
     }
@@ -111,7 +112,7 @@ impl Net {
     /// Dials a device by a gate, whose protocol name is `alpn`. Answered by [`NetEvent::LinkUp`] or
     /// [`NetEvent::DialFailed`]. Links to that device which are still up are given up first, since
     /// a dead path of theirs would be preferred to the new one.
-    pub fn dial(&self, device: DeviceId, addresses: &[SocketAddr], gate: Gate, alpn: Vec<u8>) {
+    pub fn dial(&self, device: DeviceId, addresses: &[SocketAddr], gate: Gate, alpn: Alpn) {
         for link in self.links().values().filter(|link| link.peer == device) {
             link.give_up(Code::GivenUp);
         }

@@ -1,4 +1,5 @@
 //! Links between two nodes: meeting, talking, misbehaving, parting.
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod node;
 
@@ -45,8 +46,7 @@ async fn messages_arrive_in_order_and_farewell_comes_last() {
 #[tokio::test]
 async fn both_ends_know_key_gate_and_class() {
     let (mut a, mut b) = pair().await;
-    a.net
-        .dial(b.device, &b.addresses(), Gate::Circle, ALPN.to_vec());
+    a.net.dial(b.device, &b.addresses(), Gate::Circle, ALPN);
     let (first, second) = (a.device, b.device);
     for (node, peer, dials) in [(&mut a, second, true), (&mut b, first, false)] {
         let NetEvent::LinkUp {
@@ -69,12 +69,8 @@ async fn both_ends_know_key_gate_and_class() {
 #[tokio::test]
 async fn a_stranger_gets_no_answer() {
     let (mut a, mut b) = pair().await;
-    a.net.dial(
-        b.device,
-        &b.addresses(),
-        Gate::Circle,
-        b"fedcba9876543210".to_vec(),
-    );
+    a.net
+        .dial(b.device, &b.addresses(), Gate::Circle, *b"fedcba9876543210");
     let device = b.device;
     assert_eq!(a.next().await, NetEvent::DialFailed { device });
     assert!(b.events.try_recv().is_err(), "nothing happened at the door");
@@ -86,13 +82,11 @@ async fn a_stranger_gets_no_answer() {
 async fn somebody_elses_address_is_a_failed_dial() {
     let (mut a, b) = pair().await;
     let device = DeviceId(*iroh::SecretKey::from_bytes(&[9; 32]).public().as_bytes());
-    a.net
-        .dial(device, &b.addresses(), Gate::Circle, ALPN.to_vec());
+    a.net.dial(device, &b.addresses(), Gate::Circle, ALPN);
     assert_eq!(a.next().await, NetEvent::DialFailed { device });
     // No point of the curve.
     let device = DeviceId([0xff; 32]);
-    a.net
-        .dial(device, &b.addresses(), Gate::Circle, ALPN.to_vec());
+    a.net.dial(device, &b.addresses(), Gate::Circle, ALPN);
     assert_eq!(a.next().await, NetEvent::DialFailed { device });
 }
 
@@ -100,7 +94,8 @@ async fn somebody_elses_address_is_a_failed_dial() {
 async fn gates_rotate_while_links_stay() {
     let (mut a, mut b) = pair().await;
     let (here, there) = a.meet(&mut b).await;
-    b.net.set_gates(vec![(b"next".to_vec(), Gate::Circle)]);
+    let next = *b"0000111122223333";
+    b.net.set_gates(vec![(next, Gate::Circle)]);
     a.net.send(here, &Message::Ping(1)).unwrap();
     let message = Message::Ping(1);
     assert_eq!(
@@ -110,8 +105,7 @@ async fn gates_rotate_while_links_stay() {
             message
         }
     );
-    a.net
-        .dial(b.device, &b.addresses(), Gate::Circle, b"next".to_vec());
+    a.net.dial(b.device, &b.addresses(), Gate::Circle, next);
     a.link_up().await;
     b.link_up().await;
 }
@@ -156,7 +150,7 @@ impl Rascal {
     async fn dial(&self, node: &Node) -> iroh::endpoint::Connection {
         let id = iroh::EndpointId::from_bytes(node.device.as_bytes()).unwrap();
         let address = EndpointAddr::new(id).with_ip_addr(node.addresses()[0]);
-        self.0.connect(address, ALPN).await.unwrap()
+        self.0.connect(address, &ALPN).await.unwrap()
     }
 }
 

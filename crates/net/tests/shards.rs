@@ -1,4 +1,5 @@
 //! Shard streams: whole, broken and resumed, unexpected, many at a time.
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
 mod node;
 

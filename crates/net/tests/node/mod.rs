@@ -1,17 +1,19 @@
 //! Two nodes on the loopback interface, for tests.
+#![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 #![allow(dead_code, reason = "every test file uses another part of it")]
 
 use std::{net::SocketAddr, time::Duration};
 
 use carryall_core::{
     event::{Gate, LinkId},
+    gate::Alpn,
     id::DeviceId,
 };
 use carryall_net::{Net, NetConfig, NetEvent};
 use tokio::{sync::mpsc, time::timeout};
 
 /// The protocol name that test nodes share.
-pub(crate) const ALPN: &[u8] = b"0123456789abcdef";
+pub(crate) const ALPN: Alpn = *b"0123456789abcdef";
 
 /// A node with its events.
 pub(crate) struct Node {
@@ -34,7 +36,7 @@ impl Node {
     pub(crate) async fn start(config: NetConfig) -> Self {
         let secret = iroh::SecretKey::from_bytes(&config.device_secret);
         let (net, events) = Net::start(config).await.unwrap();
-        net.set_gates(vec![(ALPN.to_vec(), Gate::Circle)]);
+        net.set_gates(vec![(ALPN, Gate::Circle)]);
         Self {
             net,
             device: DeviceId(*secret.public().as_bytes()),
@@ -77,12 +79,8 @@ impl Node {
 
     /// Dials `other` and returns both ends of the link.
     pub(crate) async fn meet(&mut self, other: &mut Self) -> (LinkId, LinkId) {
-        self.net.dial(
-            other.device,
-            &other.addresses(),
-            Gate::Circle,
-            ALPN.to_vec(),
-        );
+        self.net
+            .dial(other.device, &other.addresses(), Gate::Circle, ALPN);
         let (here, peer) = self.link_up().await;
         assert_eq!(peer, other.device);
         let (there, peer) = other.link_up().await;
