@@ -18,6 +18,7 @@ pub mod feed;
 pub mod gate;
 #[cfg(test)]
 mod golden;
+pub mod head;
 pub mod id;
 pub mod key;
 pub mod limits;
@@ -27,3 +28,4 @@ pub mod proof;
 pub mod record;
 pub mod shard;
 pub mod time;
+pub mod tree;

@@ -17,6 +17,18 @@ pub const PACK_CHUNKS_MAX: usize = 65_536;
 /// Most epochs of a vault, so that its keys for every reader fit one entry.
 pub const EPOCHS_MAX: usize = 64;
 
+/// Longest name in a directory, in bytes: four times what file systems on Linux allow, so that names
+/// of other systems fit in UTF-8.
+pub const FILE_NAME_BYTES_MAX: usize = 1020;
+/// Longest path and target of a symbolic link, in bytes.
+pub const PATH_BYTES_MAX: usize = 32 << 10;
+/// Longest encoded tree, in bytes: some half a million names in one directory.
+pub const TREE_BYTES_MAX: usize = 64 << 20;
+/// Longest encoded segment of the index, in bytes. Segments that would exceed it are not merged.
+pub const SEGMENT_BYTES_MAX: usize = 32 << 20;
+/// Longest encoded snapshot record, in bytes.
+pub const SNAPSHOT_BYTES_MAX: usize = 16 << 20;
+
 /// Smallest, mean and largest chunk of a large file, in bytes (FastCDC).
 pub const CHUNK_BYTES_MIN: usize = 256 << 10;
 /// See [`CHUNK_BYTES_MIN`].

@@ -60,7 +60,10 @@ mod tests {
         assert_eq!(to_bytes(&to_text(&all)), all);
         let tricky = b"a\\x41\\\\b\n\xff\xfe\\".to_vec();
         assert_eq!(to_bytes(&to_text(&tricky)), tricky);
-        assert_eq!(to_text("B\u{fc}cher/\u{4e00}".as_bytes()), "B\u{fc}cher/\u{4e00}");
+        assert_eq!(
+            to_text("B\u{fc}cher/\u{4e00}".as_bytes()),
+            "B\u{fc}cher/\u{4e00}"
+        );
         assert_eq!(to_text(b"a\nb\xff"), "a\\x0ab\\xff");
     }
 
