@@ -2,7 +2,7 @@
 //!
 //! Effects name bytes, shells stream them. Every effect that can fail comes back as an event.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,10 @@ use thiserror::Error;
 
 use crate::{
     entry::{Addresses, SignedEntry},
-    id::{DeviceId, InviteId, MemberId, PackId, ShardId, SnapshotId},
+    feed::WriteError,
+    id::{CircleId, DeviceId, InviteId, MemberId, PackId, ShardId, SnapshotId},
+    invite::InviteSecret,
+    key::Identity,
     message::{Farewell, GroupProof, Message, Refusal},
     record::PackRecord,
     time::Timestamp,
@@ -194,6 +197,8 @@ pub enum Command {
     AddPack {
         /// The pack.
         pack: PackRecord,
+        /// Whether this device can make its shards: from the spool, or from the source files.
+        available: bool,
     },
     /// A snapshot is complete: publish its sealed head.
     Publish {
@@ -209,8 +214,12 @@ pub enum Command {
     },
     /// Claim an invite, or knock by rendezvous, at this device.
     Knock {
+        /// The circle to join.
+        circle: CircleId,
         /// By which gate.
         gate: Gate,
+        /// The invite's secret; nothing for a rendezvous.
+        secret: Option<InviteSecret>,
         /// Where: devices and addresses from the invite.
         doors: Vec<(DeviceId, Vec<SocketAddr>)>,
     },
@@ -253,6 +262,9 @@ pub enum CommandRefused {
     /// This device isn't in a circle yet.
     #[error("this device has not joined its circle yet")]
     NotJoined,
+    /// What was to be written doesn't fit an entry.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A name is empty or too long.
     #[error("a name has 1 to {max} bytes")]
     BadName {
@@ -398,6 +410,11 @@ pub enum Effect {
     PackFetched {
         /// The pack.
         pack: PackRecord,
+    },
+    /// Our identity changed (a circle joined, keys recovered): store it durably before going on.
+    Adopt {
+        /// The new one.
+        identity: Box<Identity>,
     },
     /// Enough friends proved that they hold the pack: its spooled copy may go.
     Unspool {

@@ -9,8 +9,9 @@ pub const PACK_BYTES: usize = 16 << 20;
 pub const SEALED_BYTES_MAX: usize = PACK_BYTES + PACK_BYTES / 4;
 /// Largest shard, in bytes: a whole sealed pack (k = 1) rounded up to the coding granule.
 pub const SHARD_BYTES_MAX: u64 = SEALED_BYTES_MAX as u64 + 64;
-/// Most data shards of a pack. Above it, coding gains nothing among people who know each other.
-pub const DATA_SHARDS_MAX: u8 = 64;
+/// Most data shards of a pack. Above it, coding gains nothing among people who know each other, and
+/// a set of shard indices no longer fits 128 bits.
+pub const DATA_SHARDS_MAX: u8 = 60;
 
 /// Most chunks of one pack: many tiny files must not make a header of unbounded length (2.5 MiB).
 pub const PACK_CHUNKS_MAX: usize = 65_536;
@@ -85,7 +86,22 @@ pub const LIVENESS: Span = Span::secs(20);
 pub const PING_AFTER: Span = Span::secs(5);
 /// Wait between two dials of one device.
 pub const REDIAL_AFTER: Span = Span::secs(10);
+/// Wait between a good encounter and the next with the same device.
+pub const MEET_AGAIN: Span = Span::secs(1);
 /// An idle link is closed after this long.
 pub const IDLE_CLOSE: Span = Span::millis(300);
 /// Receipts wait this long for company before they become one entry.
 pub const RECEIPT_BATCH: Span = Span::millis(200);
+/// A holder is asked again for a proof of a shard after this long, well before [`AUDIT_VALID`] ends.
+pub const AUDIT_AGAIN: Span = Span::days(7);
+/// Probes under way to one peer at a time: each answer brings a whole group.
+pub const PROBES_IN_FLIGHT_MAX: usize = 32;
+/// A peer that had no room is not asked again for this long, unless its offer changes.
+pub const NO_ROOM_WAIT: Span = Span::secs(600);
+/// The device with the higher id waits this long for the other to dial, so that one connection
+/// results.
+pub const DIAL_DEFER: Span = Span::secs(2);
+/// Known addresses of a device that we have work for are tried this often when no beacon is heard.
+pub const REACH_AGAIN: Span = Span::secs(60);
+/// A beacon tells that a device is near for this long: a little over two idle beacon periods.
+pub const NEAR_VALID: Span = Span::secs(300);

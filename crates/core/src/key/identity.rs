@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Everything secret or personal that a device keeps to be itself. Stored in one file, mode 0600.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Format version, [`Identity::VERSION`].
     pub version: u16,

@@ -1,0 +1,389 @@
+//! The node: one device of a circle, as a state machine.
+//!
+//! Events and the time go in, effects come out. The parts under `node/` each hold one side of what a
+//! device does; this file owns the state and routes. It decides nothing itself.
+
+mod audit;
+mod contact;
+mod door;
+mod encounter;
+mod feeds;
+mod fetch;
+mod keep;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    vec::Vec,
+};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::{
+    circle::Circle,
+    entry::{Body, SignedEntry, Tip},
+    event::{Command, CommandRefused, Effect, Event, LinkId, Notice},
+    feed::{Author, FeedError},
+    id::{DeviceId, MemberId, PackId, ShardId},
+    inventory::Inventory,
+    key::Identity,
+    ledger::Ledger,
+    limits,
+    message::{Farewell, Message},
+    plan::Viewpoint,
+    record::PackRecord,
+    time::Timestamp,
+};
+
+pub use door::found;
+
+use contact::Contacts;
+use encounter::Encounter;
+use fetch::Fetching;
+
+/// One device of a circle.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) device: DeviceId,
+    pub(crate) member: MemberId,
+    rng: ChaCha20Rng,
+    pub(crate) circle: Circle,
+    /// The writer of our own feed; nothing before we belong to a circle.
+    author: Option<Author>,
+    /// How far our own feed is on stable storage: others hear of that part only.
+    durable: Option<Tip>,
+    /// The tips of our own feed that are on their way there.
+    hardening: VecDeque<Tip>,
+    pub(crate) inventory: Inventory,
+    pub(crate) ledger: Ledger,
+    pub(crate) encounters: BTreeMap<LinkId, Encounter>,
+    pub(crate) contacts: Contacts,
+    fetching: Fetching,
+    knocking: Option<door::Knocking>,
+    /// Shards stored for others whose receipts are not written yet.
+    receipts: BTreeMap<MemberId, Vec<ShardId>>,
+    receipts_due: Option<Timestamp>,
+    /// Outcomes of probes that are not written yet, per holder.
+    outcomes: BTreeMap<DeviceId, audit::Outcomes>,
+    outcomes_due: Option<Timestamp>,
+    /// Proofs older than this are asked for again.
+    audit_floor: Timestamp,
+    /// Receipts that came before we had the key to open them.
+    unopened: Vec<(DeviceId, Vec<u8>)>,
+    /// Packs that friends alone could not rebuild when last looked at.
+    unsafe_packs: BTreeSet<PackId>,
+    pub(crate) petnames: BTreeMap<MemberId, String>,
+    /// Changes whenever plans made before may be out of date.
+    generation: u64,
+    nonce: u64,
+    effects: VecDeque<Effect>,
+    now: Timestamp,
+}
+
+impl Node {
+    /// Returns a node that knows only its identity. `seed` is fresh randomness from the shell.
+    pub fn new(identity: Identity, seed: [u8; 32], now: Timestamp) -> Self {
+        let (device, member) = (identity.device(), identity.member());
+        let circle = Circle::new(identity.circle.unwrap_or(crate::id::CircleId([0; 32])));
+        let author = identity
+            .circle
+            .map(|circle| Author::new(circle, &identity.device_secret));
+        Self {
+            device,
+            member,
+            rng: ChaCha20Rng::from_seed(seed),
+            circle,
+            author,
+            durable: None,
+            hardening: VecDeque::new(),
+            inventory: Inventory::default(),
+            ledger: Ledger::default(),
+            encounters: BTreeMap::new(),
+            contacts: Contacts::default(),
+            fetching: Fetching::default(),
+            knocking: None,
+            receipts: BTreeMap::new(),
+            receipts_due: None,
+            outcomes: BTreeMap::new(),
+            outcomes_due: None,
+            audit_floor: Timestamp(0),
+            unopened: Vec::new(),
+            unsafe_packs: BTreeSet::new(),
+            petnames: BTreeMap::new(),
+            generation: 0,
+            nonce: 0,
+            effects: VecDeque::new(),
+            now,
+            identity,
+        }
+    }
+
+    /// Takes an entry that is on our disk already, before anything else happens. Entries of one feed
+    /// come in order; feeds come in any order.
+    pub fn replay(&mut self, signed: &SignedEntry) -> Result<(), FeedError> {
+        self.learn(signed)?;
+        self.durable = Some(self.circle.chain(self.device).tip()).filter(|tip| tip.len > 0);
+        self.hardening.clear();
+        self.effects.clear();
+        Ok(())
+    }
+
+    /// Takes a pack that the catalogue knows, before anything else happens.
+    pub fn learn_pack(&mut self, record: PackRecord, available: bool) {
+        self.inventory.add_pack(record, available);
+    }
+
+    /// Takes a shard that lies on our shelf, before anything else happens.
+    pub fn learn_kept(&mut self, owner: MemberId, shard: ShardId, bytes: u32) {
+        self.ledger.keep(owner, shard, bytes);
+    }
+
+    /// Takes the name that the owner gave a member, before anything else happens.
+    pub fn learn_petname(&mut self, member: MemberId, petname: String) {
+        self.petnames.insert(member, petname);
+    }
+
+    /// Begins, once everything on disk has been taken.
+    pub fn start(&mut self, now: Timestamp) {
+        self.now = now;
+        self.unlock();
+        let wrapped = !self.circle.wraps_of(self.member).is_empty();
+        if !wrapped && !self.identity.vault.is_empty() {
+            self.wrap_keys();
+        }
+        let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
+        self.unsafe_packs = unsafe_packs.into_iter().collect();
+        self.contacts.touch();
+        self.drive();
+    }
+
+    /// Takes what happened.
+    pub fn handle_event(&mut self, now: Timestamp, event: Event) {
+        self.advance(now);
+        match event {
+            Event::Near {
+                device,
+                news,
+                addresses,
+            } => self.near(device, news, addresses),
+            Event::DoorNear {
+                device,
+                gate,
+                addresses,
+            } => self.door_near(device, gate, addresses),
+            Event::LinkUp {
+                link,
+                peer,
+                dialled,
+                gate,
+                class,
+            } => {
+                self.link_up(link, peer, dialled, gate, class);
+            }
+            Event::LinkDown { link } => self.link_down(link),
+            Event::DialFailed { device } => self.contacts.dial_failed(device),
+            Event::Message { link, message } => self.message(link, message),
+            Event::Garbage { link } => self.close(link, Farewell::ProtocolError),
+            Event::Reserved {
+                link,
+                shard,
+                outcome,
+            } => self.reserved(link, shard, outcome),
+            Event::Received {
+                link,
+                shard,
+                outcome,
+            } => self.received(link, shard, outcome),
+            Event::Sent {
+                link,
+                shard,
+                outcome,
+            } => self.sent(link, shard, outcome),
+            Event::Proof {
+                link,
+                nonce,
+                shard,
+                group,
+                proof,
+            } => {
+                let message = Message::Proof {
+                    nonce,
+                    shard,
+                    group,
+                    proof,
+                };
+                self.proof_made(link, message);
+            }
+            Event::Appended { len } => self.appended(len),
+            Event::ShardLost { owner, shard } => self.shard_lost(owner, shard),
+            Event::PackBroken { pack } => self.pack_broken(pack),
+            Event::PackUsed { pack, good } => self.pack_used(pack, good),
+        }
+        self.drive();
+    }
+
+    /// Takes the passing of time.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.advance(now);
+        self.flush_receipts_if_due();
+        self.flush_outcomes_if_due();
+        self.watch_encounters();
+        self.knock_again();
+        self.drive();
+    }
+
+    /// Takes what the owner wants.
+    pub fn command(&mut self, now: Timestamp, command: Command) -> Result<(), CommandRefused> {
+        self.advance(now);
+        match command {
+            Command::AddPack { pack, available } => self.add_pack(pack, available),
+            Command::Publish { head } => {
+                self.append(&Body::Head(head))?;
+                self.notify(Notice::Published { time: now });
+            }
+            Command::Invite { id, petname } => self.invite(id, petname)?,
+            Command::Knock {
+                circle,
+                gate,
+                secret,
+                doors,
+            } => {
+                self.knock(circle, gate, secret, doors);
+            }
+            Command::Offer { to, bytes } => self.offer(to, bytes)?,
+            Command::Rename { member, petname } => self.rename(member, petname)?,
+            Command::Locate { addresses } => self.locate(addresses),
+            Command::Fetch { packs } => self.fetch(packs),
+            Command::StopFetch => self.fetching = Fetching::default(),
+            Command::Audit => self.audit_everything(),
+        }
+        self.drive();
+        Ok(())
+    }
+
+    /// Returns what the shell shall do next, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Returns when [`Node::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let due = [
+            self.receipts_due,
+            self.outcomes_due,
+            self.encounter_timeout(),
+            self.contact_timeout(),
+            self.knocking.as_ref().map(|knocking| knocking.next_try),
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    /// Moves time on; a clock that goes back stands still here.
+    fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    /// Goes on with whatever the last event made possible.
+    fn drive(&mut self) {
+        let links: Vec<LinkId> = self.encounters.keys().copied().collect();
+        for link in links {
+            self.work(link);
+        }
+        self.make_contacts();
+    }
+
+    pub(crate) fn view(&self) -> Viewpoint<'_> {
+        Viewpoint {
+            circle: &self.circle,
+            me: self.member,
+            others: self.others(),
+        }
+    }
+
+    /// Returns how many other members there are.
+    pub(crate) fn others(&self) -> usize {
+        self.circle
+            .members()
+            .filter(|member| *member != self.member)
+            .count()
+    }
+
+    /// Returns our packs that friends alone can't rebuild now.
+    fn unsafe_now(&self) -> impl Iterator<Item = &PackRecord> {
+        self.inventory
+            .packs()
+            .map(|pack| &pack.record)
+            .filter(|record| {
+                self.inventory
+                    .health(record, &self.circle, self.member, self.now)
+                    == 0
+            })
+    }
+
+    /// Looks again whether friends alone can rebuild a pack.
+    fn judge(&mut self, id: PackId) {
+        let Some(pack) = self.inventory.pack(id) else {
+            return;
+        };
+        let record = &pack.record;
+        let health = self
+            .inventory
+            .health(record, &self.circle, self.member, self.now);
+        let members = self
+            .inventory
+            .proved_spread(record, &self.circle, self.member, self.now);
+        let settled = members.len() >= 2 * usize::from(record.coding.k);
+        if settled && record.kind == crate::record::PackKind::Small {
+            self.effect(Effect::Unspool { pack: id });
+        }
+        if health == 0 {
+            self.unsafe_packs.insert(id);
+        } else if self.unsafe_packs.remove(&id) {
+            self.notify(Notice::PackSafe { pack: id });
+            if self.unsafe_packs.is_empty() {
+                let packs = self.inventory.packs().count() as u64;
+                self.notify(Notice::AllSafe { packs });
+            }
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    fn send(&mut self, link: LinkId, message: Message) {
+        if !matches!(message, Message::Idle | Message::Ping(_) | Message::Pong(_)) {
+            self.stir(link);
+        }
+        self.effect(Effect::Send { link, message });
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        self.effect(Effect::Notify(notice));
+    }
+
+    /// Hands a changed identity to the shell, to be stored before anything that follows.
+    fn adopt(&mut self) {
+        let identity = Box::new(self.identity.clone());
+        self.effect(Effect::Adopt { identity });
+    }
+
+    fn rename(&mut self, member: MemberId, petname: String) -> Result<(), CommandRefused> {
+        if !self.circle.is_member(member) {
+            return Err(CommandRefused::UnknownMember(member));
+        }
+        if petname.trim().is_empty() || petname.len() > limits::NAME_BYTES_MAX {
+            return Err(CommandRefused::BadName {
+                max: limits::NAME_BYTES_MAX,
+            });
+        }
+        self.petnames.insert(member, petname);
+        Ok(())
+    }
+}

@@ -1,0 +1,460 @@
+//! One encounter: from hello to farewell over one link.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+use super::Node;
+use crate::{
+    event::{Effect, Gate, LinkClass, LinkId, Notice},
+    id::{DeviceId, MemberId, PackId, ShardId},
+    limits,
+    message::{Farewell, Hello, Message, PROTOCOL_VERSION, Refusal},
+    time::{Span, Timestamp},
+};
+
+/// How far an encounter has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// We knocked and wait for the welcome.
+    Knocking,
+    /// A guest may knock.
+    AwaitingKnock,
+    /// We admit the guest as soon as our entry of this sequence number is durable.
+    Admitting(u64),
+    /// Waiting for the peer's hello.
+    AwaitingHello,
+    /// Both have said hello: work.
+    Open,
+    /// A farewell was said; the link will go down.
+    Closing,
+}
+
+/// A shard on its way to the peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) pack: PackId,
+    pub(crate) index: u8,
+    pub(crate) bytes: u32,
+}
+
+/// One encounter.
+#[derive(Debug)]
+pub(crate) struct Encounter {
+    pub(crate) peer: DeviceId,
+    pub(crate) member: Option<MemberId>,
+    pub(crate) dialled: bool,
+    pub(crate) gate: Gate,
+    pub(crate) class: LinkClass,
+    pub(crate) stage: Stage,
+    /// How much of each feed the peer has, as far as we know.
+    pub(crate) theirs: BTreeMap<DeviceId, u64>,
+    /// Ours, asked or streaming or not yet confirmed.
+    pub(crate) sends: BTreeMap<ShardId, Outgoing>,
+    /// Shards that we were asked for and are streaming.
+    pub(crate) serves: BTreeSet<ShardId>,
+    /// Shards that the peer puts on our shelf.
+    pub(crate) receives: BTreeSet<ShardId>,
+    /// Shards that we asked back.
+    pub(crate) fetches: BTreeMap<ShardId, (PackId, u8)>,
+    /// Where we stand among the packs to fetch.
+    pub(crate) fetch_cursor: u64,
+    pub(crate) fetch_look: u64,
+    /// Groups that we asked to see, with the challenge's nonce.
+    pub(crate) probes: BTreeMap<ShardId, (u64, u32)>,
+    /// Shards whose probe found nothing to go on this time.
+    pub(crate) probed: BTreeSet<ShardId>,
+    /// Proofs that we are making for the peer.
+    pub(crate) proving: usize,
+    /// What to put, most urgent first, and of which generation the list is.
+    pub(crate) queue: VecDeque<PackId>,
+    pub(crate) planned: Option<u64>,
+    pub(crate) no_room: Option<Refusal>,
+    pub(crate) idle_said: bool,
+    pub(crate) idle_heard: bool,
+    /// Since when both have been idle.
+    pub(crate) quiet_since: Option<Timestamp>,
+    pub(crate) last_heard: Timestamp,
+    pub(crate) last_ping: Timestamp,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+}
+
+impl Encounter {
+    fn new(peer: DeviceId, dialled: bool, gate: Gate, class: LinkClass, now: Timestamp) -> Self {
+        Self {
+            peer,
+            member: None,
+            dialled,
+            gate,
+            class,
+            stage: Stage::AwaitingHello,
+            theirs: BTreeMap::new(),
+            sends: BTreeMap::new(),
+            serves: BTreeSet::new(),
+            receives: BTreeSet::new(),
+            fetches: BTreeMap::new(),
+            fetch_cursor: 0,
+            fetch_look: 0,
+            probes: BTreeMap::new(),
+            probed: BTreeSet::new(),
+            proving: 0,
+            queue: VecDeque::new(),
+            planned: None,
+            no_room: None,
+            idle_said: false,
+            idle_heard: false,
+            quiet_since: None,
+            last_heard: now,
+            last_ping: now,
+            bytes_sent: 0,
+            bytes_received: 0,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Nothing of ours is under way. What the peer asked of us is the peer's to wait for.
+    fn is_still(&self) -> bool {
+        self.sends.is_empty() && self.fetches.is_empty() && self.probes.is_empty()
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.is_still() || !self.serves.is_empty() || !self.receives.is_empty() || self.proving > 0
+    }
+}
+
+impl Node {
+    pub(super) fn link_up(
+        &mut self,
+        link: LinkId,
+        peer: DeviceId,
+        dialled: bool,
+        gate: Gate,
+        class: LinkClass,
+    ) {
+        self.contacts.connected(peer);
+        if peer == self.device {
+            return self.effect(Effect::Close {
+                link,
+                farewell: Farewell::Done,
+            });
+        }
+        let mut encounter = Encounter::new(peer, dialled, gate, class, self.now);
+        if gate != Gate::Circle {
+            encounter.stage = if dialled {
+                Stage::Knocking
+            } else {
+                Stage::AwaitingKnock
+            };
+            self.encounters.insert(link, encounter);
+            if dialled {
+                self.say_knock(link, gate);
+            }
+            return;
+        }
+        if let Some((old, theirs)) = self.circle_link(peer) {
+            // Both dialled at once: the lower id's call stands. The same side again: it lost the old.
+            let we_are_lower = self.device < peer;
+            if theirs != dialled && dialled != we_are_lower {
+                return self.effect(Effect::Close {
+                    link,
+                    farewell: Farewell::Done,
+                });
+            }
+            self.close(old, Farewell::Done);
+        }
+        self.encounters.insert(link, encounter);
+        self.say_hello(link);
+    }
+
+    fn circle_link(&self, peer: DeviceId) -> Option<(LinkId, bool)> {
+        let mut links = self.encounters.iter();
+        let (link, encounter) = links
+            .find(|(_, encounter)| encounter.peer == peer && encounter.stage != Stage::Closing)?;
+        Some((*link, encounter.dialled))
+    }
+
+    pub(super) fn link_down(&mut self, link: LinkId) {
+        let Some(encounter) = self.encounters.remove(&link) else {
+            return;
+        };
+        self.ledger.release_link(link);
+        self.fetching.link_gone(link);
+        for shard in encounter.sends.keys() {
+            self.inventory.clear_pending(encounter.peer, *shard);
+        }
+        if let (Some(member), true) = (
+            encounter.member,
+            encounter.idle_heard || encounter.bytes_sent + encounter.bytes_received > 0,
+        ) {
+            self.notify(Notice::Parted {
+                device: encounter.peer,
+                member,
+                sent: encounter.bytes_sent,
+                received: encounter.bytes_received,
+            });
+        }
+        let news = self.circle_news();
+        let calm = encounter.idle_said && encounter.idle_heard;
+        self.contacts
+            .parted(encounter.peer, calm.then_some(news), self.now);
+        if let Some(reason) = encounter.no_room {
+            self.contacts
+                .no_room(encounter.peer, reason, self.now + limits::NO_ROOM_WAIT);
+        }
+        self.generation += 1;
+    }
+
+    /// Says farewell and closes, once.
+    pub(super) fn close(&mut self, link: LinkId, farewell: Farewell) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        if encounter.stage != Stage::Closing {
+            encounter.stage = Stage::Closing;
+            self.effect(Effect::Close { link, farewell });
+        }
+    }
+
+    pub(super) fn say_hello(&mut self, link: LinkId) {
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            circle: self.circle.id(),
+            time: self.now,
+            certificate: self.identity.certificate.clone(),
+            admission: self.circle.admission(self.member).cloned(),
+            tips: self.tips(),
+        };
+        self.send(link, Message::Hello(hello));
+    }
+
+    pub(super) fn message(&mut self, link: LinkId, message: Message) {
+        let now = self.now;
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        encounter.last_heard = now;
+        let stage = encounter.stage;
+        if !matches!(message, Message::Idle | Message::Ping(_) | Message::Pong(_)) {
+            encounter.idle_heard = false;
+            encounter.quiet_since = None;
+        }
+        match (stage, message) {
+            (Stage::Closing, _) => {}
+            (_, Message::Ping(number)) => self.send(link, Message::Pong(number)),
+            (_, Message::Pong(_)) => {}
+            (_, Message::Farewell(farewell)) => self.farewell(link, farewell),
+            (Stage::AwaitingHello, Message::Hello(hello)) => self.hello(link, hello),
+            (Stage::AwaitingKnock, Message::Knock(knock)) => self.knocked(link, knock),
+            (Stage::Knocking, Message::Welcome(welcome)) => self.welcomed(link, welcome),
+            (Stage::Open, message) => self.open_message(link, message),
+            _ => self.close(link, Farewell::ProtocolError),
+        }
+    }
+
+    fn open_message(&mut self, link: LinkId, message: Message) {
+        match message {
+            Message::Entries(entries) => self.entries(link, entries),
+            Message::Put {
+                shard,
+                bytes,
+                owner,
+                kind: _,
+            } => self.put(link, shard, bytes, owner),
+            Message::Accept { shard, offset } => self.accepted(link, shard, offset),
+            Message::Refuse { shard, reason } => self.refused(link, shard, reason),
+            Message::Stored { shard } => self.stored(link, shard),
+            Message::Get { shard, offset } => self.asked(link, shard, offset),
+            Message::Missing { shard } => self.missing(link, shard),
+            Message::Challenge { nonce, probes } => self.challenged(link, nonce, probes),
+            Message::Proof {
+                nonce,
+                shard,
+                group,
+                proof,
+            } => {
+                self.proof(link, nonce, shard, group, proof);
+            }
+            Message::Idle => {
+                if let Some(encounter) = self.encounters.get_mut(&link) {
+                    encounter.idle_heard = true;
+                }
+            }
+            _ => self.close(link, Farewell::ProtocolError),
+        }
+    }
+
+    fn hello(&mut self, link: LinkId, hello: Hello) {
+        if hello.version != PROTOCOL_VERSION {
+            return self.close(link, Farewell::Version(PROTOCOL_VERSION));
+        }
+        if hello.circle != self.circle.id() {
+            return self.close(link, Farewell::ForeignCircle);
+        }
+        let Some(peer) = self.encounters.get(&link).map(|encounter| encounter.peer) else {
+            return;
+        };
+        if hello.tips.len() > limits::DEVICES_MAX {
+            return self.close(link, Farewell::ProtocolError);
+        }
+        let Some(member) = self.recognise(link, peer, &hello) else {
+            return self.close(link, Farewell::NotAMember);
+        };
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        encounter.member = Some(member);
+        encounter.stage = Stage::Open;
+        for tip in &hello.tips {
+            encounter.theirs.insert(tip.device, tip.len);
+        }
+        let class = encounter.class;
+        self.notify(Notice::Met {
+            device: peer,
+            member,
+            link: class,
+        });
+        self.contacts.met(peer, self.now);
+        self.tell_news(link);
+    }
+
+    /// Returns whose device the peer is, if it belongs here.
+    fn recognise(&mut self, link: LinkId, peer: DeviceId, hello: &Hello) -> Option<MemberId> {
+        let certificate = hello.certificate.verify().ok()?;
+        if certificate.device != peer {
+            return None;
+        }
+        if !self.circle.is_member(certificate.member)
+            && let Some(admission) = &hello.admission
+            && self.circle.vouch(admission).is_ok()
+        {
+            self.generation += 1;
+        }
+        // A guest knows nobody yet. The door opened to the invite's secret, so it is a member's;
+        // the feeds that it sends now must prove that before anything is entrusted to it.
+        let door = |it: &Encounter| it.dialled && it.gate != Gate::Circle;
+        let door = self.encounters.get(&link).is_some_and(door).then_some(certificate.member);
+        self.circle.introduce(&hello.certificate).ok().or(door)
+    }
+
+    fn farewell(&mut self, link: LinkId, farewell: Farewell) {
+        let Some(encounter) = self.encounters.get(&link) else {
+            return;
+        };
+        let by = encounter.peer;
+        if encounter.stage == Stage::Knocking {
+            self.turned_away(by, farewell);
+        }
+        if farewell != Farewell::Done {
+            self.notify(Notice::TurnedAway { by, farewell });
+            self.contacts.turned_away(by, self.now);
+        }
+        self.close(link, Farewell::Done);
+    }
+
+    /// Does for one link whatever can be done now.
+    pub(super) fn work(&mut self, link: LinkId) {
+        if !self.encounters.get(&link).is_some_and(Encounter::is_open) {
+            return;
+        }
+        self.fetch_from(link);
+        self.put_on(link);
+        self.probe(link);
+        self.rest(link);
+    }
+
+    /// Notes that something was said: whether we are idle has to be said again.
+    pub(super) fn stir(&mut self, link: LinkId) {
+        if let Some(encounter) = self.encounters.get_mut(&link) {
+            encounter.idle_said = false;
+            encounter.quiet_since = None;
+        }
+    }
+
+    /// Says that we are idle when we are, and notes when both have been.
+    fn rest(&mut self, link: LinkId) {
+        let now = self.now;
+        let waiting = !self.receipts.is_empty()
+            || self.outcomes.values().any(|outcomes| !outcomes.is_empty())
+            || self.durable_len() < self.own_len();
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        if !encounter.is_still() || waiting {
+            encounter.idle_said = false;
+            encounter.quiet_since = None;
+            return;
+        }
+        if !encounter.idle_said {
+            encounter.idle_said = true;
+            self.send(link, Message::Idle);
+            return;
+        }
+        if encounter.idle_heard && !encounter.is_busy() {
+            encounter.quiet_since.get_or_insert(now);
+        } else {
+            encounter.quiet_since = None;
+        }
+    }
+
+    /// Closes what is done, pings what is silent, gives up what is dead.
+    pub(super) fn watch_encounters(&mut self) {
+        let now = self.now;
+        let mut closing = Vec::new();
+        let mut pings = Vec::new();
+        for (link, encounter) in &mut self.encounters {
+            if encounter.stage == Stage::Closing {
+                continue;
+            }
+            if now.since(encounter.last_heard) >= limits::LIVENESS {
+                closing.push(*link);
+            } else if encounter
+                .quiet_since
+                .is_some_and(|since| now >= since + patience(encounter.dialled))
+            {
+                closing.push(*link);
+            } else if now.since(encounter.last_heard.max(encounter.last_ping)) >= limits::PING_AFTER
+            {
+                encounter.last_ping = now;
+                pings.push(*link);
+            }
+        }
+        for link in closing {
+            self.close(link, Farewell::Done);
+        }
+        for link in pings {
+            self.nonce += 1;
+            self.send(link, Message::Ping(self.nonce));
+        }
+    }
+
+    pub(super) fn encounter_timeout(&self) -> Option<Timestamp> {
+        let live = self
+            .encounters
+            .values()
+            .filter(|encounter| encounter.stage != Stage::Closing);
+        live.flat_map(|encounter| {
+            let ping = encounter.last_heard.max(encounter.last_ping) + limits::PING_AFTER;
+            let dead = encounter.last_heard + limits::LIVENESS;
+            let quiet = encounter
+                .quiet_since
+                .map(|since| since + patience(encounter.dialled));
+            [Some(ping.min(dead)), quiet]
+        })
+        .flatten()
+        .min()
+    }
+}
+
+/// The dialler closes an idle link; the other side only if it doesn't.
+fn patience(dialled: bool) -> Span {
+    if dialled {
+        limits::IDLE_CLOSE
+    } else {
+        Span(limits::IDLE_CLOSE.0 * 20)
+    }
+}

@@ -1,0 +1,332 @@
+//! The node's feeds: writing our own, learning others', telling peers what they lack.
+
+use alloc::vec::Vec;
+
+use super::Node;
+use crate::{
+    circle::Change,
+    codec::decode,
+    entry::{AuditList, Body, Entry, ReceiptList, Receipts, SignedEntry, Tip, WrapTarget},
+    event::{CommandRefused, Effect, LinkId, Notice},
+    feed::{Author, FeedError},
+    id::DeviceId,
+    key::{self, VaultKeys},
+    message::Farewell,
+    record::PackKind,
+};
+
+impl Node {
+    /// Writes an entry into our own feed. It takes effect here at once, elsewhere once it is durable.
+    pub(super) fn append(&mut self, body: &Body) -> Result<u64, CommandRefused> {
+        let now = self.now;
+        let Some(author) = self.author.as_mut() else {
+            return Err(CommandRefused::NotJoined);
+        };
+        let from = author.tip().len;
+        let signed = author.write(now, body)?;
+        let (entry, change) = self
+            .circle
+            .take(&signed)
+            .expect("our own entry continues our own feed");
+        self.hardening
+            .push_back(self.circle.chain(self.device).tip());
+        self.absorb(&entry, change);
+        let (device, entries) = (self.device, alloc::vec![signed]);
+        self.effect(Effect::Append {
+            device,
+            from,
+            entries,
+            own: true,
+        });
+        Ok(from)
+    }
+
+    /// Returns how many entries our own feed has.
+    pub(super) fn own_len(&self) -> u64 {
+        self.circle.chain(self.device).tip().len
+    }
+
+    /// Returns how many of them are on stable storage.
+    pub(super) fn durable_len(&self) -> u64 {
+        self.durable.map_or(0, |tip| tip.len)
+    }
+
+    /// Own entries are on stable storage: peers may hear of them.
+    pub(super) fn appended(&mut self, len: u64) {
+        while self.hardening.front().is_some_and(|tip| tip.len <= len) {
+            self.durable = self.hardening.pop_front();
+        }
+        self.contacts.touch();
+        self.welcome_admitted();
+        self.spread_news(None);
+    }
+
+    /// Checks an entry against its feed and takes it in. Returns nothing if it was known.
+    pub(super) fn learn(&mut self, signed: &SignedEntry) -> Result<Option<Entry>, FeedError> {
+        let (entry, change) = match self.circle.take(signed) {
+            Ok(taken) => taken,
+            Err(FeedError::Duplicate { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if entry.device == self.device {
+            // From our disk, or from a friend because our disk lost it: go on after it.
+            let (circle, secret) = (self.circle.id(), &self.identity.device_secret);
+            let hash = signed.hash();
+            self.author = Some(Author::resume(circle, secret, entry.seq + 1, hash));
+            self.hardening
+                .push_back(self.circle.chain(self.device).tip());
+        }
+        self.absorb(&entry, change);
+        Ok(Some(entry))
+    }
+
+    /// Draws the consequences of an entry that the circle has taken.
+    fn absorb(&mut self, entry: &Entry, change: Change) {
+        if change == Change::Membership {
+            self.generation += 1;
+            self.contacts.touch();
+        }
+        let Ok(body) = Body::from_entry(entry) else {
+            return;
+        };
+        match body {
+            Body::Held(receipts) if receipts.owner == self.member => {
+                self.open_receipts(entry.device, &receipts);
+            }
+            Body::Audited(sealed) => self.open_audits(entry.device, &sealed),
+            Body::Wrapped(_) => self.unlock(),
+            Body::Offered(_) => self.contacts.forget_no_room(entry.device),
+            _ => {}
+        }
+    }
+
+    fn open_receipts(&mut self, holder: DeviceId, receipts: &Receipts) {
+        if self.identity.vault.is_empty() {
+            self.unopened.push((holder, receipts.sealed.clone()));
+            return;
+        }
+        let secret = &self.identity.vault.inventory;
+        let Ok(plain) = key::open_with(secret, key::context::RECEIPTS.as_bytes(), &receipts.sealed)
+        else {
+            return;
+        };
+        let Ok(list) = decode::<ReceiptList>("receipts", &plain) else {
+            return;
+        };
+        for shard in list.held {
+            self.inventory.note_receipt(holder, shard, true);
+            if let Some((pack, _)) = self.inventory.locate(shard) {
+                let pack = pack.record.id;
+                self.notify(Notice::Placed {
+                    pack,
+                    shard,
+                    holder,
+                });
+            }
+        }
+        for shard in list.dropped {
+            self.inventory.note_receipt(holder, shard, false);
+            self.generation += 1;
+            if let Some((pack, _)) = self.inventory.locate(shard) {
+                self.judge(pack.record.id);
+            }
+        }
+        self.fetching.look_again();
+    }
+
+    fn open_audits(&mut self, author: DeviceId, sealed: &[u8]) {
+        if self.circle.member_of(author) != Some(self.member) {
+            return;
+        }
+        let secret = &self.identity.vault.inventory;
+        let Ok(plain) = key::open_with(secret, key::context::AUDITS.as_bytes(), sealed) else {
+            return;
+        };
+        let Ok(list) = decode::<AuditList>("audits", &plain) else {
+            return;
+        };
+        for (shards, good) in [(list.proved, true), (list.failed, false)] {
+            for shard in shards {
+                self.inventory
+                    .note_audit(list.holder, shard, list.time, good);
+            }
+        }
+    }
+
+    /// Opens the vault's keys if they came and we lack them, then everything that waited for them.
+    pub(super) fn unlock(&mut self) {
+        if !self.identity.vault.is_empty() {
+            return;
+        }
+        let Some(vault) = self.find_keys() else {
+            return;
+        };
+        self.identity.vault = vault;
+        self.identity.recovery_secret = None;
+        self.adopt();
+        for (holder, sealed) in core::mem::take(&mut self.unopened) {
+            self.open_receipts(
+                holder,
+                &Receipts {
+                    owner: self.member,
+                    sealed,
+                },
+            );
+        }
+        self.wrap_keys();
+    }
+
+    /// Returns the vault's keys from a wrap that one of our secrets opens.
+    fn find_keys(&self) -> Option<VaultKeys> {
+        let device = WrapTarget::Device(self.device);
+        let mut readers = alloc::vec![(device, &self.identity.sealing_secret)];
+        readers.extend(
+            self.identity
+                .recovery_secret
+                .iter()
+                .map(|it| (WrapTarget::Recovery, it)),
+        );
+        let wraps = self.circle.wraps_of(self.member);
+        wraps.iter().find_map(|entry| {
+            let open = |(target, secret): &(WrapTarget, &[u8; 32])| {
+                key::unwrap(&entry.wraps, target, secret).ok()
+            };
+            readers.iter().find_map(open)
+        })
+    }
+
+    /// Publishes the vault's keys for the recovery key and each of our devices.
+    pub(super) fn wrap_keys(&mut self) {
+        let Ok(card) = self.identity.card.verify() else {
+            return;
+        };
+        let mut readers = alloc::vec![(WrapTarget::Recovery, card.recovery_key)];
+        for device in self.circle.devices_of(self.member) {
+            if let Some(certificate) = self.circle.device(device) {
+                readers.push((WrapTarget::Device(device), certificate.sealing_key));
+            }
+        }
+        let Ok(wraps) = key::wrap(&self.identity.vault, &readers, &mut self.rng) else {
+            return;
+        };
+        // Without a circle there is no feed yet; joining wraps again.
+        let _ = self.append(&Body::Wrapped(wraps));
+    }
+
+    /// Returns our version vector: what is durable of our own feed, and all that we know of others'.
+    pub fn tips(&self) -> Vec<Tip> {
+        let mut tips: Vec<Tip> = self
+            .circle
+            .tips()
+            .filter(|tip| tip.device != self.device)
+            .collect();
+        tips.extend(self.durable);
+        tips.sort_unstable();
+        tips
+    }
+
+    /// A peer's entries came.
+    pub(super) fn entries(&mut self, link: LinkId, entries: Vec<SignedEntry>) {
+        let mut run: Option<(DeviceId, u64, Vec<SignedEntry>)> = None;
+        for signed in entries {
+            match self.learn(&signed) {
+                Ok(Some(entry)) => {
+                    self.heard(link, entry.device, entry.seq + 1);
+                    match &mut run {
+                        Some((device, _, entries)) if *device == entry.device => {
+                            entries.push(signed);
+                        }
+                        _ => {
+                            self.store_run(run.take());
+                            run = Some((entry.device, entry.seq, alloc::vec![signed]));
+                        }
+                    }
+                }
+                Ok(None) => {}
+                Err(FeedError::Fork { .. }) => {
+                    if let Ok(entry) = signed.verify() {
+                        self.notify(Notice::Forked {
+                            device: entry.device,
+                        });
+                    }
+                }
+                Err(FeedError::Gap { .. } | FeedError::TooManyDevices) => {}
+                Err(_) => {
+                    self.store_run(run.take());
+                    return self.close(link, Farewell::ProtocolError);
+                }
+            }
+        }
+        self.store_run(run);
+        self.contacts.touch();
+        self.spread_news(Some(link));
+    }
+
+    fn store_run(&mut self, run: Option<(DeviceId, u64, Vec<SignedEntry>)>) {
+        let Some((device, from, entries)) = run else {
+            return;
+        };
+        let own = device == self.device;
+        self.effect(Effect::Append {
+            device,
+            from,
+            entries,
+            own,
+        });
+    }
+
+    /// Notes that the peer of a link has a feed up to this length.
+    fn heard(&mut self, link: LinkId, device: DeviceId, len: u64) {
+        if let Some(encounter) = self.encounters.get_mut(&link) {
+            let theirs = encounter.theirs.entry(device).or_default();
+            *theirs = (*theirs).max(len);
+        }
+    }
+
+    /// Tells every peer but the one it came from what it lacks.
+    fn spread_news(&mut self, except: Option<LinkId>) {
+        let links: Vec<LinkId> = self.encounters.keys().copied().collect();
+        for link in links.into_iter().filter(|link| Some(*link) != except) {
+            self.tell_news(link);
+        }
+    }
+
+    /// Tells a peer what it lacks.
+    pub(super) fn tell_news(&mut self, link: LinkId) {
+        let tips = self.tips();
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        if !encounter.is_open() {
+            return;
+        }
+        let mut runs = Vec::new();
+        for tip in tips {
+            let theirs = encounter.theirs.entry(tip.device).or_default();
+            if *theirs < tip.len {
+                runs.push((tip.device, *theirs, tip.len));
+                *theirs = tip.len;
+            }
+        }
+        for (device, from, to) in runs {
+            self.stir(link);
+            self.effect(Effect::SendEntries {
+                link,
+                device,
+                from,
+                to,
+            });
+        }
+    }
+
+    /// Takes a new pack of ours.
+    pub(super) fn add_pack(&mut self, pack: crate::record::PackRecord, available: bool) {
+        let id = pack.id;
+        debug_assert!(pack.kind != PackKind::Metadata || pack.coding.k == 1);
+        if self.inventory.add_pack(pack, available) {
+            self.generation += 1;
+            self.contacts.touch();
+        }
+        self.judge(id);
+    }
+}

@@ -1,0 +1,296 @@
+//! The owner's side after a loss: asking shards back, from whoever is in reach, in order.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use super::Node;
+use crate::{
+    event::{Effect, LinkId, Notice, Sink, TransferError},
+    id::{DeviceId, PackId, ShardId},
+    limits,
+    message::Message,
+    record::PackRecord,
+};
+
+/// A pack whose shards are arriving.
+#[derive(Debug)]
+struct Active {
+    record: PackRecord,
+    have: BTreeSet<u8>,
+    asked: BTreeMap<u8, LinkId>,
+    /// The shell is opening it.
+    handed: bool,
+}
+
+impl Active {
+    fn lacks(&self) -> bool {
+        !self.handed && self.have.len() + self.asked.len() < usize::from(self.record.coding.k)
+    }
+}
+
+/// The packs that we want back.
+#[derive(Debug, Default)]
+pub(super) struct Fetching {
+    waiting: BTreeMap<u64, PackRecord>,
+    active: BTreeMap<PackId, Active>,
+    next: u64,
+    /// Shards that a device turned out not to have.
+    missing: BTreeSet<(DeviceId, ShardId)>,
+    /// Bumped when holders may have changed, so that each link looks at all packs again.
+    look: u64,
+}
+
+impl Fetching {
+    pub(super) fn link_gone(&mut self, link: LinkId) {
+        for active in self.active.values_mut() {
+            active.asked.retain(|_, asked| *asked != link);
+        }
+        self.look += 1;
+    }
+
+    pub(super) fn look_again(&mut self) {
+        self.look += 1;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.active.is_empty()
+    }
+
+    fn records(&self) -> impl Iterator<Item = &PackRecord> {
+        self.waiting
+            .values()
+            .chain(self.active.values().map(|active| &active.record))
+    }
+}
+
+impl Node {
+    pub(super) fn fetch(&mut self, packs: Vec<PackRecord>) {
+        let known: BTreeSet<PackId> = self.fetching.records().map(|record| record.id).collect();
+        for record in packs
+            .into_iter()
+            .filter(|record| !known.contains(&record.id))
+        {
+            // Holders' receipts name shards: know which pack they belong to.
+            self.inventory.add_pack(record.clone(), false);
+            let at = self.fetching.next;
+            self.fetching.next += 1;
+            self.fetching.waiting.insert(at, record);
+        }
+        self.fetching.missing.clear();
+        self.fetching.look += 1;
+        for encounter in self.encounters.values_mut() {
+            encounter.fetch_cursor = 0;
+        }
+        self.contacts.touch();
+    }
+
+    /// Tells whether a device has something that we want back.
+    pub(super) fn fetch_wants(&self, holder: DeviceId) -> bool {
+        self.fetching
+            .records()
+            .any(|record| self.gives(holder, record).next().is_some())
+    }
+
+    /// Returns the shards of a pack that we may ask a device for.
+    fn gives<'a>(
+        &'a self,
+        holder: DeviceId,
+        record: &'a PackRecord,
+    ) -> impl Iterator<Item = (u8, ShardId)> + 'a {
+        record
+            .shards
+            .iter()
+            .enumerate()
+            .filter_map(move |(index, shard)| {
+                let there = self.inventory.holding(holder, *shard).believed()
+                    && !self.fetching.missing.contains(&(holder, *shard));
+                there.then_some((u8::try_from(index).unwrap_or(u8::MAX), *shard))
+            })
+    }
+
+    /// Asks the peer of a link for shards until enough are under way.
+    pub(super) fn fetch_from(&mut self, link: LinkId) {
+        while !self.fetching.is_empty() && self.fetch_one(link) {}
+    }
+
+    fn fetch_one(&mut self, link: LinkId) -> bool {
+        let Some(encounter) = self.encounters.get(&link) else {
+            return false;
+        };
+        if encounter.fetches.len() >= limits::FETCHES_IN_FLIGHT_MAX {
+            return false;
+        }
+        let peer = encounter.peer;
+        // First what others have begun, then what comes next.
+        let begun = self.fetching.active.values().find_map(|active| {
+            let open =
+                |index: &u8| !active.have.contains(index) && !active.asked.contains_key(index);
+            let found = self
+                .gives(peer, &active.record)
+                .find(|(index, _)| open(index))?;
+            active.lacks().then_some((active.record.id, found))
+        });
+        let Some((pack, (index, shard))) = begun else {
+            return self.activate(link, peer);
+        };
+        let Some(active) = self.fetching.active.get_mut(&pack) else {
+            return false;
+        };
+        active.asked.insert(index, link);
+        let bytes = active.record.coding.shard_bytes;
+        if let Some(encounter) = self.encounters.get_mut(&link) {
+            encounter.fetches.insert(shard, (pack, index));
+        }
+        let sink = Sink::Fetch { pack, index };
+        self.effect(Effect::Receive {
+            link,
+            shard,
+            bytes,
+            offset: 0,
+            sink,
+        });
+        self.send(link, Message::Get { shard, offset: 0 });
+        true
+    }
+
+    /// Begins the next pack of which the peer has something.
+    fn activate(&mut self, link: LinkId, peer: DeviceId) -> bool {
+        if self.fetching.active.len() >= limits::PACKS_IN_FLIGHT_MAX {
+            return false;
+        }
+        let Some(encounter) = self.encounters.get(&link) else {
+            return false;
+        };
+        let mut cursor = encounter.fetch_cursor;
+        if encounter.fetch_look != self.fetching.look {
+            cursor = 0;
+        }
+        let look = self.fetching.look;
+        let found = self
+            .fetching
+            .waiting
+            .range(cursor..)
+            .find_map(|(at, record)| self.gives(peer, record).next().map(|_| *at));
+        if let Some(encounter) = self.encounters.get_mut(&link) {
+            encounter.fetch_cursor = found.map_or(u64::MAX, |at| at + 1);
+            encounter.fetch_look = look;
+        }
+        let Some(record) = found.and_then(|at| self.fetching.waiting.remove(&at)) else {
+            return false;
+        };
+        let active = Active {
+            have: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            handed: false,
+            record,
+        };
+        self.fetching.active.insert(active.record.id, active);
+        true
+    }
+
+    /// A shard that we asked for came, or didn't.
+    pub(super) fn shard_fetched(
+        &mut self,
+        link: LinkId,
+        pack: PackId,
+        index: u8,
+        outcome: Result<(), TransferError>,
+    ) {
+        let peer = self.encounters.get(&link).map(|encounter| encounter.peer);
+        let Some(active) = self.fetching.active.get_mut(&pack) else {
+            return;
+        };
+        active.asked.remove(&index);
+        let shard = active.record.shards.get(usize::from(index)).copied();
+        match outcome {
+            Ok(()) => {
+                active.have.insert(index);
+                let bytes = u64::from(active.record.coding.shard_bytes);
+                if active.have.len() >= usize::from(active.record.coding.k) && !active.handed {
+                    active.handed = true;
+                    let pack = active.record.clone();
+                    self.effect(Effect::PackFetched { pack });
+                }
+                if let Some(encounter) = self.encounters.get_mut(&link) {
+                    encounter.bytes_received += bytes;
+                }
+            }
+            Err(TransferError::WrongBytes) => self.not_there(peer, shard),
+            Err(_) => {}
+        }
+    }
+
+    /// The peer doesn't have a shard that we asked for.
+    pub(super) fn missing(&mut self, link: LinkId, shard: ShardId) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        let peer = encounter.peer;
+        let Some((pack, index)) = encounter.fetches.remove(&shard) else {
+            return;
+        };
+        if let Some(active) = self.fetching.active.get_mut(&pack) {
+            active.asked.remove(&index);
+        }
+        self.not_there(Some(peer), Some(shard));
+    }
+
+    fn not_there(&mut self, peer: Option<DeviceId>, shard: Option<ShardId>) {
+        let (Some(peer), Some(shard)) = (peer, shard) else {
+            return;
+        };
+        self.fetching.missing.insert((peer, shard));
+        self.inventory.note_audit(peer, shard, self.now, false);
+        self.notify(Notice::NotProved {
+            holder: peer,
+            shard,
+        });
+        self.set_aside();
+    }
+
+    /// Puts packs that nobody in reach can complete back in the queue, so that others get their turn.
+    fn set_aside(&mut self) {
+        let links: Vec<DeviceId> = self.encounters.values().map(|it| it.peer).collect();
+        let stuck: Vec<PackId> = self
+            .fetching
+            .active
+            .values()
+            .filter(|active| active.lacks() && active.asked.is_empty())
+            .filter(|active| {
+                !links.iter().any(|peer| {
+                    self.gives(*peer, &active.record)
+                        .any(|(index, _)| !active.have.contains(&index))
+                })
+            })
+            .map(|active| active.record.id)
+            .collect();
+        for pack in stuck {
+            if let Some(active) = self.fetching.active.remove(&pack) {
+                let at = self.fetching.next;
+                self.fetching.next += 1;
+                self.fetching.waiting.insert(at, active.record);
+            }
+        }
+    }
+
+    /// The shell has used a pack, or its shards did not make it.
+    pub(super) fn pack_used(&mut self, pack: PackId, good: bool) {
+        let Some(mut active) = self.fetching.active.remove(&pack) else {
+            return;
+        };
+        if good {
+            return self.notify(Notice::Fetched { pack });
+        }
+        active.have.clear();
+        let at = self.fetching.next;
+        self.fetching.next += 1;
+        self.fetching.waiting.insert(at, active.record);
+    }
+
+    /// Returns the packs that we still want back.
+    pub fn wanted_packs(&self) -> impl Iterator<Item = &PackRecord> {
+        self.fetching.records()
+    }
+}

@@ -1,0 +1,299 @@
+//! The holder's side: taking shards, giving them back, proving them, signing for them.
+
+use alloc::vec::Vec;
+
+use super::Node;
+use crate::{
+    codec::encode,
+    entry::{Body, ReceiptList, Receipts},
+    event::{Effect, LinkId, Notice, Sink, Source, TransferError},
+    id::{MemberId, ShardId},
+    key, limits,
+    message::{Farewell, Message, Refusal},
+};
+
+impl Node {
+    /// The peer wants to put a shard here.
+    pub(super) fn put(&mut self, link: LinkId, shard: ShardId, bytes: u32, owner: MemberId) {
+        if bytes == 0 || u64::from(bytes) > limits::SHARD_BYTES_MAX {
+            return self.close(link, Farewell::ProtocolError);
+        }
+        if let Err(reason) = self.admit_shard(link, shard, bytes, owner) {
+            if reason == Refusal::Have {
+                // The receipt may have been lost in a crash between the shelf and the feed.
+                self.sign_for(owner, shard);
+            }
+            return self.send(link, Message::Refuse { shard, reason });
+        }
+        if let Some(encounter) = self.encounters.get_mut(&link) {
+            encounter.receives.insert(shard);
+        }
+        self.effect(Effect::Reserve {
+            link,
+            shard,
+            owner,
+            bytes,
+        });
+    }
+
+    fn admit_shard(
+        &mut self,
+        link: LinkId,
+        shard: ShardId,
+        bytes: u32,
+        owner: MemberId,
+    ) -> Result<(), Refusal> {
+        if !self.circle.is_member(owner) || owner == self.member {
+            return Err(Refusal::NotAMember);
+        }
+        let receives = self
+            .encounters
+            .get(&link)
+            .map_or(0, |encounter| encounter.receives.len());
+        if receives >= 2 * limits::SENDS_IN_FLIGHT_MAX {
+            return Err(Refusal::Busy);
+        }
+        let grant = self.grant_to(owner);
+        self.ledger.reserve(link, shard, owner, bytes, grant)
+    }
+
+    /// Returns how many bytes this device keeps for a member at most.
+    pub(crate) fn grant_to(&self, owner: MemberId) -> u64 {
+        self.circle
+            .offer(self.device, owner)
+            .unwrap_or(limits::OFFER_BYTES_DEFAULT)
+    }
+
+    /// The shelf has room, or hasn't.
+    pub(super) fn reserved(&mut self, link: LinkId, shard: ShardId, outcome: Result<u32, Refusal>) {
+        let Some((owner, bytes)) = self.ledger.reservation(link, shard) else {
+            return;
+        };
+        match outcome {
+            Ok(offset) if offset < bytes => {
+                let sink = Sink::Shelf { owner };
+                self.effect(Effect::Receive {
+                    link,
+                    shard,
+                    bytes,
+                    offset,
+                    sink,
+                });
+                self.send(link, Message::Accept { shard, offset });
+            }
+            Ok(_) => self.turn_down(link, shard, Refusal::Busy),
+            Err(reason) => self.turn_down(link, shard, reason),
+        }
+    }
+
+    fn turn_down(&mut self, link: LinkId, shard: ShardId, reason: Refusal) {
+        self.ledger.release(link, shard);
+        if let Some(encounter) = self.encounters.get_mut(&link) {
+            encounter.receives.remove(&shard);
+        }
+        self.send(link, Message::Refuse { shard, reason });
+    }
+
+    /// A shard stream ended: onto the shelf, or for a restore.
+    pub(super) fn received(
+        &mut self,
+        link: LinkId,
+        shard: ShardId,
+        outcome: Result<(), TransferError>,
+    ) {
+        let fetched = self
+            .encounters
+            .get_mut(&link)
+            .and_then(|it| it.fetches.remove(&shard));
+        if let Some((pack, index)) = fetched {
+            return self.shard_fetched(link, pack, index, outcome);
+        }
+        let Some((owner, bytes)) = self.ledger.reservation(link, shard) else {
+            return;
+        };
+        match outcome {
+            Ok(()) => {
+                self.ledger.release(link, shard);
+                self.ledger.keep(owner, shard, bytes);
+                if let Some(encounter) = self.encounters.get_mut(&link) {
+                    encounter.receives.remove(&shard);
+                    encounter.bytes_received += u64::from(bytes);
+                }
+                self.sign_for(owner, shard);
+                self.send(link, Message::Stored { shard });
+                self.notify(Notice::Kept {
+                    owner,
+                    shard,
+                    bytes,
+                });
+            }
+            Err(TransferError::DiskFull) => self.turn_down(link, shard, Refusal::DiskFull),
+            Err(_) => self.turn_down(link, shard, Refusal::Busy),
+        }
+    }
+
+    /// Puts a durable shard on the next receipt.
+    fn sign_for(&mut self, owner: MemberId, shard: ShardId) {
+        let shards = self.receipts.entry(owner).or_default();
+        if !shards.contains(&shard) {
+            shards.push(shard);
+        }
+        let full = shards.len() >= limits::RECEIPT_SHARDS_MAX;
+        let due = if full {
+            self.now
+        } else {
+            self.now + limits::RECEIPT_BATCH
+        };
+        self.receipts_due = Some(self.receipts_due.map_or(due, |at| at.min(due)));
+        if full {
+            self.flush_receipts_if_due();
+        }
+    }
+
+    pub(super) fn flush_receipts_if_due(&mut self) {
+        if self.receipts_due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        self.receipts_due = None;
+        for (owner, held) in core::mem::take(&mut self.receipts) {
+            self.write_receipts(
+                owner,
+                &ReceiptList {
+                    held,
+                    dropped: Vec::new(),
+                },
+            );
+        }
+    }
+
+    fn write_receipts(&mut self, owner: MemberId, list: &ReceiptList) {
+        let Some(card) = self.circle.card(owner) else {
+            return;
+        };
+        let public = card.inventory_key;
+        let Ok(sealed) = key::seal_to(
+            &public,
+            key::context::RECEIPTS.as_bytes(),
+            &encode(list),
+            &mut self.rng,
+        ) else {
+            return;
+        };
+        // A holder without a circle holds nothing.
+        let _ = self.append(&Body::Held(Receipts { owner, sealed }));
+    }
+
+    /// A shard on our shelf is gone or damaged: say so before anybody relies on it.
+    pub(super) fn shard_lost(&mut self, owner: MemberId, shard: ShardId) {
+        if self.ledger.lose(owner, shard) {
+            let dropped = alloc::vec![shard];
+            self.write_receipts(
+                owner,
+                &ReceiptList {
+                    held: Vec::new(),
+                    dropped,
+                },
+            );
+        }
+    }
+
+    /// The peer asks for a shard. It gets its own member's only.
+    pub(super) fn asked(&mut self, link: LinkId, shard: ShardId, offset: u32) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        let Some(owner) = encounter.member else {
+            return;
+        };
+        let bytes = self.ledger.length(owner, shard);
+        if encounter.serves.len() >= 2 * limits::FETCHES_IN_FLIGHT_MAX
+            || bytes.is_none_or(|bytes| offset >= bytes)
+        {
+            return self.send(link, Message::Missing { shard });
+        }
+        encounter.serves.insert(shard);
+        let source = Source::Shelf { owner };
+        self.effect(Effect::SendShard {
+            link,
+            shard,
+            offset,
+            source,
+            priority: 0,
+        });
+    }
+
+    /// A stream that we sent is handed over.
+    pub(super) fn sent(
+        &mut self,
+        link: LinkId,
+        shard: ShardId,
+        outcome: Result<(), TransferError>,
+    ) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        let peer = encounter.peer;
+        if encounter.serves.remove(&shard) {
+            let Some(owner) = encounter.member else {
+                return;
+            };
+            let bytes = self.ledger.length(owner, shard).unwrap_or(0);
+            match outcome {
+                Ok(()) => encounter.bytes_sent += u64::from(bytes),
+                Err(TransferError::Disk | TransferError::WrongBytes) => {
+                    self.send(link, Message::Missing { shard });
+                }
+                Err(_) => {}
+            }
+        } else if outcome.is_err() && encounter.sends.remove(&shard).is_some() {
+            self.inventory.clear_pending(peer, shard);
+        }
+    }
+
+    /// The peer wants to see ranges of its shards.
+    pub(super) fn challenged(&mut self, link: LinkId, nonce: u64, probes: Vec<(ShardId, u32)>) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        let Some(owner) = encounter.member else {
+            return;
+        };
+        if probes.len() > limits::PROBES_MAX || encounter.proving > 2 * limits::PROBES_MAX {
+            return self.close(link, Farewell::ProtocolError);
+        }
+        for (shard, group) in probes {
+            if self.ledger.length(owner, shard).is_none() {
+                let proof = None;
+                self.send(
+                    link,
+                    Message::Proof {
+                        nonce,
+                        shard,
+                        group,
+                        proof,
+                    },
+                );
+                continue;
+            }
+            if let Some(encounter) = self.encounters.get_mut(&link) {
+                encounter.proving += 1;
+            }
+            self.effect(Effect::Prove {
+                link,
+                nonce,
+                shard,
+                owner,
+                group,
+            });
+        }
+    }
+
+    /// A proof that we were asked for is made.
+    pub(super) fn proof_made(&mut self, link: LinkId, message: Message) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        encounter.proving = encounter.proving.saturating_sub(1);
+        self.send(link, message);
+    }
+}

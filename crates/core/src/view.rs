@@ -1,0 +1,384 @@
+//! What a node can tell about itself at any moment, without changing.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
+
+use crate::{
+    event::{Gate, LinkClass, LinkId},
+    health::health,
+    id::{DeviceId, MemberId, PackId, ShardId},
+    key::{Identity, VaultKeys},
+    limits,
+    message::Refusal,
+    node::Node,
+    placement::{health_target, members_target},
+    record::{PackKind, PackRecord},
+    time::Timestamp,
+};
+
+/// How safe everything is now. Bytes are bytes of sealed packs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Safety {
+    /// Number of packs.
+    pub packs: u64,
+    /// Bytes of all packs.
+    pub bytes: u64,
+    /// Bytes of packs that friends alone can rebuild, by proof.
+    pub bytes_safe: u64,
+    /// Bytes of packs that friends hold enough of by their word, not all of it proved yet.
+    pub bytes_claimed: u64,
+    /// How many members could vanish before the first pack is lost; 0 also when there is no pack.
+    pub health_min: u32,
+    /// The `health_min` that placement works towards with the members there are.
+    pub target: u32,
+    /// Packs that fewer members hold than should.
+    pub packs_below_target: u64,
+    /// Packs that can neither be made here nor rebuilt by friends.
+    pub packs_lost: u64,
+}
+
+impl Safety {
+    /// Returns the bytes that would be lost with this device.
+    pub fn bytes_only_here(&self) -> u64 {
+        self.bytes - self.bytes_safe
+    }
+}
+
+/// Another member, or another device of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// Who.
+    pub member: MemberId,
+    /// What the owner calls them.
+    pub petname: String,
+    /// Their devices.
+    pub devices: Vec<DeviceView>,
+    /// Bytes of our shards that they signed for.
+    pub bytes_held_for_me: u64,
+    /// Of these, bytes proved lately.
+    pub bytes_audited: u64,
+    /// Bytes of their shards on our shelf.
+    pub bytes_i_hold: u64,
+    /// How much they keep for us at most.
+    pub offered_to_me: u64,
+    /// How much we keep for them at most.
+    pub offered_by_me: u64,
+    /// Why they take no more now.
+    pub refusal: Option<Refusal>,
+}
+
+/// A device of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceView {
+    /// Which.
+    pub device: DeviceId,
+    /// Its owner's name for it.
+    pub name: String,
+    /// The link, while there is an encounter.
+    pub link: Option<LinkClass>,
+    /// Whether its beacon was heard lately, or there is an encounter.
+    pub near: bool,
+    /// When it was last met, as far as this run or our feeds know.
+    pub last_met: Option<Timestamp>,
+}
+
+/// A shard under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Underway {
+    /// The connection.
+    pub link: LinkId,
+    /// The peer.
+    pub peer: DeviceId,
+    /// The shard.
+    pub shard: ShardId,
+    /// Whether it goes to the peer.
+    pub outgoing: bool,
+    /// Its length.
+    pub bytes: u32,
+}
+
+/// What is still to come for a restore, and from whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetraceView {
+    /// Packs that are wanted and not here.
+    pub packs_missing: u64,
+    /// Their bytes.
+    pub bytes_missing: u64,
+    /// Packs of which devices in reach have enough.
+    pub packs_in_reach: u64,
+    /// Packs of which all known holders together don't have enough.
+    pub packs_nowhere: u64,
+    /// Each device that has something of it: bytes of shards, most first.
+    pub holders: Vec<(DeviceId, u64)>,
+}
+
+/// Who can be recognised by a beacon, and the seed for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// A device of a member.
+    Device(DeviceId, [u8; 32]),
+    /// A gate other than the circle's: an open invite, or a member's rendezvous with its seed.
+    Door(Gate, [u8; 32]),
+}
+
+impl Node {
+    /// Returns this device.
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// Returns this device's member.
+    pub fn member(&self) -> MemberId {
+        self.member
+    }
+
+    /// Returns the circle as far as it is known here.
+    pub fn circle(&self) -> &crate::circle::Circle {
+        &self.circle
+    }
+
+    /// Returns who we are, with the keys as they are now.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Returns the vault's keys, unless this device still waits for them.
+    pub fn vault_keys(&self) -> Option<&VaultKeys> {
+        Some(&self.identity.vault).filter(|vault| !vault.is_empty())
+    }
+
+    /// Returns the digest of what we know, for our beacon.
+    pub fn news(&self) -> [u8; 4] {
+        self.circle_news()
+    }
+
+    /// Returns how many other members there are: `k` and `n` of new packs follow from it.
+    pub fn friends(&self) -> usize {
+        self.others()
+    }
+
+    /// Returns how safe everything is at `now`.
+    pub fn safety(&self, now: Timestamp) -> Safety {
+        let mut safety = Safety {
+            health_min: u32::MAX,
+            target: u32::MAX,
+            ..Safety::default()
+        };
+        let others = self.others();
+        for pack in self.inventory.packs() {
+            let record = &pack.record;
+            let bytes = u64::from(record.bytes);
+            let proved = self
+                .inventory
+                .proved_spread(record, &self.circle, self.member, now);
+            let now_health = health(&record.coding, &proved);
+            let claimed = self
+                .inventory
+                .placed_spread(record, &self.circle, self.member);
+            safety.packs += 1;
+            safety.bytes += bytes;
+            safety.bytes_safe += if now_health > 0 { bytes } else { 0 };
+            safety.bytes_claimed += if health(&record.coding, &claimed) > 0 {
+                bytes
+            } else {
+                0
+            };
+            safety.health_min = safety.health_min.min(now_health);
+            let target = health_target(record.kind, &record.coding, others);
+            safety.target = safety.target.min(target);
+            let members = members_target(record.kind, &record.coding, others);
+            safety.packs_below_target += u64::from(proved.len() < members);
+            safety.packs_lost += u64::from(now_health == 0 && !pack.available);
+        }
+        if safety.packs == 0 {
+            (safety.health_min, safety.target) = (0, 0);
+        }
+        safety
+    }
+
+    /// Returns the other members.
+    pub fn members(&self, now: Timestamp) -> Vec<MemberView> {
+        let sums = self.inventory.bytes_by_device(now);
+        let others = self
+            .circle
+            .members()
+            .filter(|member| *member != self.member);
+        let view = |member: MemberId| {
+            let devices: Vec<DeviceView> = self
+                .circle
+                .devices_of(member)
+                .map(|it| self.device_view(it, now))
+                .collect();
+            let own = sums
+                .iter()
+                .filter(|(it, ..)| self.circle.member_of(*it) == Some(member));
+            let (held, audited) = own.fold((0, 0), |sum, (_, held, audited)| {
+                (sum.0 + held, sum.1 + audited)
+            });
+            MemberView {
+                member,
+                petname: self.petname(member),
+                bytes_held_for_me: held,
+                bytes_audited: audited,
+                bytes_i_hold: self.ledger.bytes_of(member),
+                offered_to_me: self.offer_of(member),
+                offered_by_me: self.grant_to(member),
+                refusal: devices
+                    .iter()
+                    .find_map(|it| self.contacts.refusal(it.device, now)),
+                devices,
+            }
+        };
+        others.map(view).collect()
+    }
+
+    fn device_view(&self, device: DeviceId, now: Timestamp) -> DeviceView {
+        let encounter = self
+            .encounters
+            .values()
+            .find(|it| it.peer == device && it.is_open());
+        DeviceView {
+            device,
+            name: self
+                .circle
+                .device(device)
+                .map_or_else(String::new, |it| it.name.clone()),
+            link: encounter.map(|encounter| encounter.class),
+            near: encounter.is_some() || self.contacts.is_near(device, now),
+            last_met: encounter
+                .map(|_| now)
+                .or_else(|| self.contacts.last_met(device)),
+        }
+    }
+
+    /// Returns how many bytes a member keeps for us at most.
+    fn offer_of(&self, member: MemberId) -> u64 {
+        self.circle
+            .member_offer(member, self.member)
+            .unwrap_or(limits::OFFER_BYTES_DEFAULT)
+    }
+
+    /// Returns the shards under way.
+    pub fn underway(&self) -> Vec<Underway> {
+        let mut underway = Vec::new();
+        for (link, encounter) in &self.encounters {
+            let (link, peer) = (*link, encounter.peer);
+            for (shard, outgoing) in &encounter.sends {
+                let (shard, bytes) = (*shard, outgoing.bytes);
+                underway.push(Underway {
+                    link,
+                    peer,
+                    shard,
+                    outgoing: true,
+                    bytes,
+                });
+            }
+            for shard in &encounter.receives {
+                let bytes = self
+                    .ledger
+                    .reservation(link, *shard)
+                    .map_or(0, |(_, bytes)| bytes);
+                underway.push(Underway {
+                    link,
+                    peer,
+                    shard: *shard,
+                    outgoing: false,
+                    bytes,
+                });
+            }
+            for shard in encounter.fetches.keys() {
+                let found = self.inventory.locate(*shard);
+                let bytes = found.map_or(0, |(pack, _)| pack.record.coding.shard_bytes);
+                underway.push(Underway {
+                    link,
+                    peer,
+                    shard: *shard,
+                    outgoing: false,
+                    bytes,
+                });
+            }
+        }
+        underway
+    }
+
+    /// Returns what is missing for the packs that are being fetched.
+    pub fn retrace(&self, now: Timestamp) -> RetraceView {
+        self.retrace_of(self.wanted_packs(), now)
+    }
+
+    /// Returns who holds what of the given packs of ours.
+    pub fn retrace_of<'a>(
+        &self,
+        packs: impl Iterator<Item = &'a PackRecord>,
+        now: Timestamp,
+    ) -> RetraceView {
+        let mut view = RetraceView::default();
+        let mut holders: BTreeMap<DeviceId, u64> = BTreeMap::new();
+        for record in packs {
+            view.packs_missing += 1;
+            view.bytes_missing += u64::from(record.bytes);
+            let (mut known, mut near) = (BTreeSet::new(), BTreeSet::new());
+            for (index, shard) in record.shards.iter().enumerate() {
+                for device in self.inventory.holders(*shard) {
+                    *holders.entry(device).or_default() += u64::from(record.coding.shard_bytes);
+                    known.insert(index);
+                    if self.device_view(device, now).near {
+                        near.insert(index);
+                    }
+                }
+            }
+            let k = usize::from(record.coding.k);
+            view.packs_in_reach += u64::from(near.len() >= k);
+            view.packs_nowhere += u64::from(known.len() < k);
+        }
+        view.holders = holders.into_iter().collect();
+        view.holders
+            .sort_by_key(|(device, bytes)| (core::cmp::Reverse(*bytes), *device));
+        view
+    }
+
+    /// Returns whose beacons we recognise.
+    pub fn voices(&self, now: Timestamp) -> Vec<Voice> {
+        let mut voices = Vec::new();
+        for member in self.circle.members() {
+            for device in self.circle.devices_of(member) {
+                if let Some(seed) = self
+                    .circle
+                    .beacon_seed(device)
+                    .filter(|_| device != self.device)
+                {
+                    voices.push(Voice::Device(device, *seed));
+                }
+            }
+            if let Some(card) = self.circle.card(member) {
+                voices.push(Voice::Door(Gate::Rendezvous(member), card.rendezvous));
+            }
+        }
+        for open in self.circle.open_invites(now) {
+            voices.push(Voice::Door(
+                Gate::Invite(open.id),
+                crate::beacon::invite_seed(&open.id),
+            ));
+        }
+        voices
+    }
+
+    /// Returns the packs that this device knows of its own vault.
+    pub fn packs(&self) -> impl Iterator<Item = &PackRecord> {
+        self.inventory.packs().map(|pack| &pack.record)
+    }
+
+    /// Tells whether a pack's spooled copy may be dropped when room is short: enough members hold it.
+    pub fn is_settled(&self, pack: PackId, now: Timestamp) -> bool {
+        self.inventory.pack(pack).is_some_and(|pack| {
+            let record = &pack.record;
+            let proved = self
+                .inventory
+                .proved_spread(record, &self.circle, self.member, now);
+            record.kind != PackKind::Metadata && proved.len() >= 2 * usize::from(record.coding.k)
+        })
+    }
+}
