@@ -27,6 +27,7 @@ pub mod key;
 pub mod ledger;
 pub mod limits;
 pub mod message;
+pub mod name;
 pub mod node;
 pub mod pack;
 pub mod placement;

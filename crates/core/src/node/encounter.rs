@@ -337,7 +337,11 @@ impl Node {
         // A guest knows nobody yet. The door opened to the invite's secret, so it is a member's;
         // the feeds that it sends now must prove that before anything is entrusted to it.
         let door = |it: &Encounter| it.dialled && it.gate != Gate::Circle;
-        let door = self.encounters.get(&link).is_some_and(door).then_some(certificate.member);
+        let door = self
+            .encounters
+            .get(&link)
+            .is_some_and(door)
+            .then_some(certificate.member);
         self.circle.introduce(&hello.certificate).ok().or(door)
     }
 
