@@ -81,6 +81,8 @@ pub struct Node {
     pub(crate) petnames: BTreeMap<MemberId, String>,
     /// Changes whenever plans made before may be out of date.
     generation: u64,
+    /// Changes whenever there may be shards to prove that no list names yet.
+    audit_look: u64,
     nonce: u64,
     effects: VecDeque<Effect>,
     now: Timestamp,
@@ -117,6 +119,7 @@ impl Node {
             unsafe_packs: BTreeSet::new(),
             petnames: BTreeMap::new(),
             generation: 0,
+            audit_look: 0,
             nonce: 0,
             effects: VecDeque::new(),
             now,

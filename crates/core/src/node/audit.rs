@@ -2,7 +2,7 @@
 //!
 //! A receipt is a claim; only a proof counts. No answer is not a failure, a wrong one is.
 
-use alloc::vec::Vec;
+use alloc::{collections::VecDeque, vec::Vec};
 
 use rand_core::Rng;
 
@@ -49,39 +49,57 @@ impl Node {
             .any(|(shard, holding)| self.due(&holding) && self.inventory.locate(shard).is_some())
     }
 
+    /// Returns the shards at a device that should be proved now: never proved first, then those
+    /// whose proof is oldest.
+    fn audit_queue(&self, holder: DeviceId) -> VecDeque<ShardId> {
+        let held = self.inventory.held_by(holder);
+        let mut due: Vec<(Option<Timestamp>, ShardId)> = held
+            .filter(|(_, holding)| self.due(holding))
+            .map(|(shard, holding)| (holding.proved, shard))
+            .collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, shard)| shard).collect()
+    }
+
     /// Challenges the peer of a link.
     pub(super) fn probe(&mut self, link: LinkId) {
         let Some(encounter) = self.encounters.get(&link) else {
             return;
         };
-        if encounter.probes.len() >= limits::PROBES_IN_FLIGHT_MAX / 2
-            || encounter.member == Some(self.member)
-        {
+        let under_way = encounter.probes.len();
+        if under_way > limits::PROBES_IN_FLIGHT_MAX / 2 || encounter.member == Some(self.member) {
             return;
         }
-        let room = limits::PROBES_IN_FLIGHT_MAX - encounter.probes.len();
-        let mut shards: Vec<(Option<Timestamp>, ShardId, u32)> = self
-            .inventory
-            .held_by(encounter.peer)
-            .filter(|(shard, holding)| {
-                self.due(holding)
-                    && !encounter.probes.contains_key(shard)
-                    && !encounter.probed.contains(shard)
-            })
-            .filter_map(|(shard, holding)| {
-                let (pack, _) = self.inventory.locate(shard)?;
-                Some((holding.proved, shard, pack.record.coding.shard_bytes))
-            })
-            .collect();
+        if encounter.audit_look != Some(self.audit_look) {
+            let (audits, look) = (self.audit_queue(encounter.peer), self.audit_look);
+            if let Some(encounter) = self.encounters.get_mut(&link) {
+                (encounter.audits, encounter.audit_look) = (audits, Some(look));
+            }
+        }
+        let mut shards = Vec::new();
+        while shards.len() < limits::PROBES_IN_FLIGHT_MAX - under_way {
+            let Some(encounter) = self.encounters.get_mut(&link) else {
+                return;
+            };
+            let Some(shard) = encounter.audits.pop_front() else {
+                break;
+            };
+            let asked = encounter.probes.contains_key(&shard);
+            let holding = self.inventory.holding(encounter.peer, shard);
+            if let Some((pack, _)) = self.inventory.locate(shard)
+                && !asked
+                && self.due(&holding)
+            {
+                shards.push((shard, pack.record.coding.shard_bytes));
+            }
+        }
         if shards.is_empty() {
             return;
         }
-        shards.sort_unstable();
-        shards.truncate(room);
         self.nonce += 1;
         let nonce = self.nonce;
         let mut probes = Vec::new();
-        for (_, shard, bytes) in shards {
+        for (shard, bytes) in shards {
             let groups = bytes.div_ceil(limits::GROUP_BYTES as u32).max(1);
             let group = self.rng.next_u32() % groups;
             probes.push((shard, group));
@@ -112,7 +130,6 @@ impl Node {
             return;
         }
         encounter.probes.remove(&shard);
-        encounter.probed.insert(shard);
         let holder = encounter.peer;
         let Some((pack, _)) = self.inventory.locate(shard) else {
             return;
@@ -174,9 +191,7 @@ impl Node {
     /// Makes every held shard due for a proof.
     pub(super) fn audit_everything(&mut self) {
         self.audit_floor = self.now;
-        for encounter in self.encounters.values_mut() {
-            encounter.probed.clear();
-        }
+        self.audit_look += 1;
         self.contacts.touch();
     }
 }

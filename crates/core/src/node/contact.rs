@@ -21,6 +21,8 @@ struct Contact {
     addresses: Vec<SocketAddr>,
     /// Digest of what it knows, by its last beacon or our last encounter.
     news: Option<[u8; 4]>,
+    /// When that digest was first heard.
+    news_since: Option<Timestamp>,
     /// When its beacon was last heard.
     near: Option<Timestamp>,
     last_met: Option<Timestamp>,
@@ -129,6 +131,9 @@ impl Node {
         }
         let now = self.now;
         let contact = self.contacts.contacts.entry(device).or_default();
+        if contact.news != Some(news) {
+            contact.news_since = Some(now);
+        }
         contact.news = Some(news);
         contact.near = Some(now);
         contact.addresses = addresses;
@@ -184,7 +189,7 @@ impl Node {
         }
         if near && reason == Reason::News && self.device > device {
             // The other one has the same reason and dials first.
-            let heard = contact.near.unwrap_or(self.now);
+            let heard = contact.news_since.unwrap_or(self.now);
             earliest = earliest.max(heard + limits::DIAL_DEFER);
         }
         let mut addresses = if near { contact.addresses } else { Vec::new() };

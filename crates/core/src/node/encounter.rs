@@ -63,8 +63,9 @@ pub(crate) struct Encounter {
     pub(crate) fetch_look: u64,
     /// Groups that we asked to see, with the challenge's nonce.
     pub(crate) probes: BTreeMap<ShardId, (u64, u32)>,
-    /// Shards whose probe found nothing to go on this time.
-    pub(crate) probed: BTreeSet<ShardId>,
+    /// Shards to ask proofs of, most urgent first, and of which look at the inventory the list is.
+    pub(crate) audits: VecDeque<ShardId>,
+    pub(crate) audit_look: Option<u64>,
     /// Proofs that we are making for the peer.
     pub(crate) proving: usize,
     /// What to put, most urgent first, and of which generation the list is.
@@ -98,7 +99,8 @@ impl Encounter {
             fetch_cursor: 0,
             fetch_look: 0,
             probes: BTreeMap::new(),
-            probed: BTreeSet::new(),
+            audits: VecDeque::new(),
+            audit_look: None,
             proving: 0,
             queue: VecDeque::new(),
             planned: None,
@@ -184,9 +186,8 @@ impl Node {
         };
         self.ledger.release_link(link);
         self.fetching.link_gone(link);
-        for shard in encounter.sends.keys() {
-            self.inventory.clear_pending(encounter.peer, *shard);
-        }
+        // What was stored without a receipt is offered again, and then signed for.
+        self.inventory.clear_pending_of(encounter.peer);
         if let (Some(member), true) = (
             encounter.member,
             encounter.idle_heard || encounter.bytes_sent + encounter.bytes_received > 0,
@@ -414,12 +415,10 @@ impl Node {
             if encounter.stage == Stage::Closing {
                 continue;
             }
-            if now.since(encounter.last_heard) >= limits::LIVENESS {
-                closing.push(*link);
-            } else if encounter
-                .quiet_since
-                .is_some_and(|since| now >= since + patience(encounter.dialled))
-            {
+            let dead = now.since(encounter.last_heard) >= limits::LIVENESS;
+            let done = (encounter.quiet_since)
+                .is_some_and(|since| now >= since + patience(encounter.dialled));
+            if dead || done {
                 closing.push(*link);
             } else if now.since(encounter.last_heard.max(encounter.last_ping)) >= limits::PING_AFTER
             {

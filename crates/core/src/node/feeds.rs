@@ -131,6 +131,7 @@ impl Node {
                 self.judge(pack.record.id);
             }
         }
+        self.audit_look += 1;
         self.fetching.look_again();
     }
 
@@ -325,6 +326,7 @@ impl Node {
         debug_assert!(pack.kind != PackKind::Metadata || pack.coding.k == 1);
         if self.inventory.add_pack(pack, available) {
             self.generation += 1;
+            self.audit_look += 1;
             self.contacts.touch();
         }
         self.judge(id);
