@@ -90,6 +90,20 @@ impl GroupHasher {
         }
     }
 
+    /// Goes on after the leading groups whose values are given. At least one byte must follow.
+    pub fn resume(values: Vec<[u8; 32]>) -> Self {
+        Self {
+            current: group_hasher(values.len() as u64),
+            values,
+            filled: 0,
+        }
+    }
+
+    /// Returns the values of the leading groups so far; the last one follows with [`Self::finish`].
+    pub fn values(&self) -> &[[u8; 32]] {
+        &self.values
+    }
+
     /// Takes the shard's next bytes. Multiples of [`GROUP_BYTES`] are fastest.
     pub fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

@@ -8,4 +8,6 @@ pub mod mem_disk;
 pub mod os_disk;
 pub mod shelf;
 pub mod spool;
+#[cfg(test)]
+mod trial;
 pub mod vault;

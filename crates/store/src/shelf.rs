@@ -6,7 +6,6 @@
 //! What the bytes mean is none of the shelf's business, and it never sees a key.
 
 mod file;
-mod groups;
 mod incoming;
 #[cfg(test)]
 mod tests;

@@ -6,21 +6,27 @@ use carryall_core::{
     id::{MemberId, ShardId},
     limits::{GROUP_BYTES, SHARD_BYTES_MAX},
     message::GroupProof,
+    proof::{self, GroupHasher, ProofError, group_bytes, group_value},
 };
 
 use crate::{
     disk::{DiskFile, read_exact_at},
     error::At,
-    shelf::{
-        ShelfError,
-        groups::{GroupHasher, GroupValue, group_count, path, root},
-    },
+    shelf::ShelfError,
 };
+
+/// The chaining value of one group.
+type GroupValue = [u8; 32];
 
 /// Magic and version at the very end of a file.
 const MAGIC: &[u8; 4] = b"CSH\x01";
 const FOOTER_BYTES: usize = 40;
 const SCRUB_BYTES: usize = 1 << 20;
+
+/// Returns how many groups a shard has.
+pub(super) fn group_count(shard_bytes: u32) -> usize {
+    (shard_bytes as usize).div_ceil(GROUP_BYTES)
+}
 
 /// Returns the length of the file of a shard.
 pub(super) fn file_bytes(shard_bytes: u32) -> u64 {
@@ -92,28 +98,25 @@ pub(super) fn write_values(
     file.write_at(values.as_flattened(), offset)
 }
 
-/// Returns the values of the leading groups of a part that really are on the disk, at most those
-/// that are whole.
+/// Returns the values of the leading groups of a part that really are on the disk. The last group is
+/// never among them, so that something is left to come.
 pub(super) fn arrived_values(
     file: &dyn DiskFile,
     shard_bytes: u32,
 ) -> std::io::Result<Vec<GroupValue>> {
-    let claimed = read_values(file, shard_bytes)?;
-    let mut hasher = GroupHasher::new(shard_bytes, Vec::new());
-    let mut group = vec![0; GROUP_BYTES];
-    for (index, value) in claimed.iter().enumerate() {
-        let offset = index * GROUP_BYTES;
-        let len = GROUP_BYTES.min(shard_bytes as usize - offset);
-        if *value == [0; 32] || len < GROUP_BYTES {
+    let mut values = read_values(file, shard_bytes)?;
+    values.pop();
+    let mut data = vec![0; GROUP_BYTES];
+    let mut arrived = 0;
+    for (value, group) in values.iter().zip(0..) {
+        read_exact_at(file, &mut data, u64::from(group) * GROUP_BYTES as u64)?;
+        if group_value(group, &data) != Ok(*value) {
             break;
         }
-        read_exact_at(file, &mut group[..len], offset as u64)?;
-        hasher.update(&group[..len]);
-        if hasher.values().last() != Some(value) {
-            return Ok(claimed[..index].to_vec());
-        }
+        arrived += 1;
     }
-    Ok(hasher.values().to_vec())
+    values.truncate(arrived);
+    Ok(values)
 }
 
 /// A shard on the shelf, open for reading.
@@ -159,24 +162,25 @@ impl ShelvedShard {
     }
 
     pub(super) fn prove(&self, group: u32) -> Result<GroupProof, ShelfError> {
+        let bytes = u64::from(self.bytes);
+        let len = group_bytes(bytes, group).ok_or(ShelfError::NoGroup(group))?;
+        let mut data = vec![0; len];
+        let offset = u64::from(group) * GROUP_BYTES as u64;
+        read_exact_at(&*self.file, &mut data, offset).at("read", &self.path)?;
         let values = self.values()?;
-        let index = group as usize;
-        let value = values.get(index).ok_or(ShelfError::NoGroup(group))?;
-        let offset = index * GROUP_BYTES;
-        let mut data = vec![0; GROUP_BYTES.min(self.bytes as usize - offset)];
-        read_exact_at(&*self.file, &mut data, offset as u64).at("read", &self.path)?;
-        let mut hasher = GroupHasher::new(self.bytes, values[..index].to_vec());
-        hasher.update(&data);
-        if hasher.values().last() != Some(value) {
-            return Err(ShelfError::Damaged(self.shard));
-        }
-        let path = path(&values, index);
-        Ok(GroupProof { data, path })
+        let proof = proof::prove(&values, bytes, group, data);
+        // A proof that the owner would refuse is no proof: better say that the shard is damaged.
+        proof
+            .and_then(|proof| {
+                proof::verify(&self.shard, bytes, group, &proof)?;
+                Ok(proof)
+            })
+            .map_err(|_: ProofError| ShelfError::Damaged(self.shard))
     }
 
     pub(super) fn scrub(&self) -> Result<(), ShelfError> {
         let values = self.values()?;
-        let mut hasher = GroupHasher::new(self.bytes, Vec::new());
+        let mut hasher = GroupHasher::new();
         let mut buffer = vec![0; SCRUB_BYTES.min(self.bytes as usize)];
         let mut offset = 0;
         while offset < self.bytes {
@@ -184,18 +188,13 @@ impl ShelvedShard {
             hasher.update(&buffer[..count]);
             offset += u32::try_from(count).expect("a buffer is far below 4 GiB");
         }
-        if hasher.values() != values {
+        if hasher.finish() != (self.shard, values) {
             return Err(ShelfError::Damaged(self.shard));
         }
         Ok(())
     }
 
-    /// Reads the group values and checks them against the shard's id.
     fn values(&self) -> Result<Vec<GroupValue>, ShelfError> {
-        let values = read_values(&*self.file, self.bytes).at("read", &self.path)?;
-        if root(&values) != *self.shard.as_bytes() {
-            return Err(ShelfError::Damaged(self.shard));
-        }
-        Ok(values)
+        Ok(read_values(&*self.file, self.bytes).at("read", &self.path)?)
     }
 }

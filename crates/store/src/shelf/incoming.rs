@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use carryall_core::limits::GROUP_BYTES;
+use carryall_core::{limits::GROUP_BYTES, proof::GroupHasher};
 
 use crate::{
     disk::{DiskFile, Open, make_dir, remove_if_there},
     error::{At, DiskError},
     shelf::{
         Inner, ShelfError, Shelved,
-        file::{Footer, arrived_values, file_bytes, write_values},
-        groups::{GroupHasher, group_count, root},
+        file::{Footer, arrived_values, file_bytes, group_count, write_values},
     },
 };
 
@@ -85,7 +84,7 @@ impl Incoming {
         self.hasher.update(bytes);
         self.offset += u32::try_from(bytes.len()).expect("checked against the shard's length");
         if self.hasher.values().len() - self.values_written >= VALUES_PENDING_MAX {
-            self.write_values()?;
+            self.write_new_values()?;
         }
         self.promise(Some(self.missing()));
         Ok(())
@@ -102,11 +101,12 @@ impl Incoming {
         if self.offset < bytes {
             return Err(ShelfError::Incomplete);
         }
-        if root(self.hasher.values()) != *shard.as_bytes() {
+        let (found, values) = std::mem::take(&mut self.hasher).finish();
+        if found != shard {
             self.spoilt = true;
             return Err(ShelfError::WrongBytes(shard));
         }
-        self.write_values()?;
+        self.write_values(&values)?;
         let part = self.shelf.part_path(shard);
         let synced = self.file.sync();
         self.keep_on(synced.at("sync", &part))?;
@@ -128,16 +128,21 @@ impl Incoming {
         Ok(())
     }
 
-    fn write_values(&mut self) -> Result<(), ShelfError> {
-        let path = self.shelf.part_path(self.shelved.shard);
-        let (first, values) = (self.values_written, self.hasher.values());
-        if first == values.len() {
-            return Ok(());
+    fn write_new_values(&mut self) -> Result<(), ShelfError> {
+        let values = self.hasher.values().to_vec();
+        self.write_values(&values)
+    }
+
+    /// Writes those of all `values` that aren't written.
+    fn write_values(&mut self, values: &[[u8; 32]]) -> Result<(), ShelfError> {
+        let first = self.values_written;
+        if first < values.len() {
+            let path = self.shelf.part_path(self.shelved.shard);
+            let new = &values[first..];
+            let written = write_values(&*self.file, self.shelved.bytes, first, new);
+            self.keep_on(written.at("write", &path))?;
+            self.values_written = values.len();
         }
-        let written = write_values(&*self.file, self.shelved.bytes, first, &values[first..]);
-        let count = values.len();
-        self.keep_on(written.at("write", &path))?;
-        self.values_written = count;
         Ok(())
     }
 
@@ -165,8 +170,8 @@ impl Drop for Incoming {
         if self.done {
             return;
         }
-        let arrived = !self.hasher.values().is_empty();
-        if !self.spoilt && arrived && self.write_values().is_ok() {
+        let kept = !self.spoilt && self.write_new_values().is_ok() && self.values_written > 0;
+        if kept {
             self.promise(None);
         } else {
             forget(&self.shelf, self.shelved);
@@ -188,12 +193,12 @@ fn open_part(
     let file = shelf.disk.open(&path, Open::Write).at("open", &path)?;
     if known {
         let values = arrived_values(&*file, bytes).at("read", &path)?;
-        return Ok((file, GroupHasher::new(bytes, values)));
+        return Ok((file, GroupHasher::resume(values)));
     }
     file.set_len(0).at("cut", &path)?;
     file.set_len(file_bytes(bytes)).at("lengthen", &path)?;
     Footer { owner, bytes }.write(&*file).at("write", &path)?;
-    Ok((file, GroupHasher::new(bytes, Vec::new())))
+    Ok((file, GroupHasher::new()))
 }
 
 /// Removes a part. If the disk refuses that too, opening the shelf or [`super::Shelf::collect`]
