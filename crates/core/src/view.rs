@@ -7,7 +7,7 @@ use alloc::{
 };
 
 use crate::{
-    event::{Gate, LinkClass, LinkId},
+    event::{LinkClass, LinkId},
     health::health,
     id::{DeviceId, MemberId, PackId, ShardId},
     key::{Identity, VaultKeys},
@@ -113,15 +113,6 @@ pub struct RetraceView {
     pub packs_nowhere: u64,
     /// Each device that has something of it: bytes of shards, most first.
     pub holders: Vec<(DeviceId, u64)>,
-}
-
-/// Who can be recognised by a beacon, and the seed for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Voice {
-    /// A device of a member.
-    Device(DeviceId, [u8; 32]),
-    /// A gate other than the circle's: an open invite, or a member's rendezvous with its seed.
-    Door(Gate, [u8; 32]),
 }
 
 impl Node {
@@ -338,32 +329,6 @@ impl Node {
         view.holders
             .sort_by_key(|(device, bytes)| (core::cmp::Reverse(*bytes), *device));
         view
-    }
-
-    /// Returns whose beacons we recognise.
-    pub fn voices(&self, now: Timestamp) -> Vec<Voice> {
-        let mut voices = Vec::new();
-        for member in self.circle.members() {
-            for device in self.circle.devices_of(member) {
-                if let Some(seed) = self
-                    .circle
-                    .beacon_seed(device)
-                    .filter(|_| device != self.device)
-                {
-                    voices.push(Voice::Device(device, *seed));
-                }
-            }
-            if let Some(card) = self.circle.card(member) {
-                voices.push(Voice::Door(Gate::Rendezvous(member), card.rendezvous));
-            }
-        }
-        for open in self.circle.open_invites(now) {
-            voices.push(Voice::Door(
-                Gate::Invite(open.id),
-                crate::beacon::invite_seed(&open.id),
-            ));
-        }
-        voices
     }
 
     /// Returns the packs that this device knows of its own vault.
