@@ -36,7 +36,8 @@ pub const SENDERS_MAX: usize = 1024;
 
 const VERSION: u8 = 1;
 const TOKEN_BYTES: usize = 16;
-const NONCE_BYTES: usize = 12;
+/// Length of a nonce, in bytes.
+pub const NONCE_BYTES: usize = 12;
 const PLAIN_BYTES: usize = 52;
 const SEALED_AT: usize = TOKEN_BYTES + NONCE_BYTES;
 const TAG_AT: usize = SEALED_AT + PLAIN_BYTES;

@@ -109,8 +109,6 @@ pub struct Rhythm {
     pub jitter_percent: u32,
     /// Shortest time between two replies to one peer.
     pub reply: Duration,
-    /// How often interfaces are looked at for changes.
-    pub interfaces: Duration,
 }
 
 impl Default for Rhythm {
@@ -125,7 +123,6 @@ impl Default for Rhythm {
             idle: Duration::from_secs(120),
             jitter_percent: 25,
             reply: Duration::from_secs(1),
-            interfaces: Duration::from_secs(3),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use carryall_core::{
+    beacon::{Beacon, Who},
     event::{Gate, LinkClass, LinkId, TransferError},
     id::{DeviceId, ShardId},
     message::Message,
@@ -14,6 +15,15 @@ use carryall_core::{
 /// [`crate::Net::expect_shard`] is answered exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetEvent {
+    /// A beacon was recognised. It proves nothing but knowledge of a seed.
+    BeaconSeen {
+        /// Whose seed.
+        who: Who,
+        /// What it says.
+        beacon: Beacon,
+        /// Where its sender can be dialled: the packet's address, the beacon's port.
+        address: SocketAddr,
+    },
     /// A connection is up; the peer has proven its device key.
     LinkUp {
         /// The connection.

@@ -3,9 +3,11 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
 use if_addrs::{IfAddr, IfOperStatus};
+use tokio::{sync::watch, time::MissedTickBehavior};
 
 /// One address of one interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +40,30 @@ impl Interface {
             }
             (IpAddr::V6(a), IpAddr::V6(b)) => shared(a.to_bits(), b.to_bits(), 128, self.prefix),
             _ => false,
+        }
+    }
+}
+
+/// How often interfaces are looked at. Polling works everywhere, also where notices get lost during
+/// sleep.
+const POLL: Duration = Duration::from_secs(3);
+
+/// Keeps `interfaces` up to date until nobody looks at them any more.
+pub(crate) async fn watch(interfaces: watch::Sender<Vec<Interface>>) {
+    let mut ticks = tokio::time::interval(POLL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = interfaces.closed() => return,
+        }
+        // While they can't be listed, nothing is known to have changed.
+        if let Ok(Ok(found)) = tokio::task::spawn_blocking(list).await {
+            interfaces.send_if_modified(|known| {
+                let changed = *known != found;
+                *known = found;
+                changed
+            });
         }
     }
 }

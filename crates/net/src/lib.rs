@@ -5,6 +5,7 @@
 //! the decisions here. No type of the QUIC library shows in this interface.
 
 mod accept;
+pub mod beacon;
 pub mod config;
 mod control;
 pub mod event;
@@ -17,7 +18,8 @@ mod receive;
 mod send;
 pub mod shard;
 
-pub use config::{BeaconConfig, NetConfig, Reach};
+pub use beacon::BeaconVoice;
+pub use config::{BeaconConfig, NetConfig, Reach, Rhythm};
 pub use event::{Direction, NetEvent, Transfer};
 pub use net::{Net, NetError, SendError};
 pub use shard::{ShardSink, ShardSource, ShardTarget};

@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use carryall_core::{
+    beacon::BeaconTable,
     event::{Gate, LinkClass, LinkId, TransferError},
     gate::Alpn,
     id::{DeviceId, ShardId},
@@ -23,13 +24,17 @@ use iroh::{
     endpoint::{BindError, Connection, PortmapperConfig, QuicTransportConfig, VarInt, presets},
 };
 use thiserror::Error;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
     accept::{self, Gates},
+    beacon::{BeaconVoice, LinkPorts, Order, Speaker},
     config::{NetConfig, Reach},
     event::{NetEvent, Transfer},
-    interface,
+    interface::{self, Interface},
     link::{Code, Expected, Link},
     send,
     shard::{ShardSource, ShardTarget},
@@ -81,6 +86,7 @@ struct Inner {
     links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
     next_link: AtomicU64,
     events: mpsc::Sender<NetEvent>,
+    beacon: mpsc::UnboundedSender<Order>,
 }
 
 impl Net {
@@ -88,6 +94,7 @@ impl Net {
     pub async fn start(config: NetConfig) -> Result<(Self, mpsc::Receiver<NetEvent>), NetError> {
         let endpoint = bind(&config).await?;
         let (events, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (beacon, heard) = mpsc::unbounded_channel();
         let net = Self(Arc::new(Inner {
             endpoint,
             dial_timeout: config.dial_timeout,
@@ -95,9 +102,65 @@ impl Net {
             links: Mutex::default(),
             next_link: AtomicU64::new(1),
             events,
+            beacon,
         }));
         tokio::spawn(accept::run(net.clone()));
+        let (interfaces, known) = watch::channel(interface::list().unwrap_or_default());
+        tokio::spawn(interface::watch(interfaces));
+        if let Some(beacon) = config.beacon {
+            let events = net.0.events.clone();
+            let speaker = Speaker::new(beacon, net.ports(), events, known.clone());
+            // A node that was closed is silent.
+            tokio::spawn(net.0.endpoint.closed().run_until(speaker.run(heard)));
+        }
+        tokio::spawn(net.clone().follow_interfaces(known));
         Ok((net, receiver))
+    }
+
+    /// Tells the transport and the daemon when interfaces come, go or change addresses.
+    async fn follow_interfaces(self, mut interfaces: watch::Receiver<Vec<Interface>>) {
+        let mut addresses = self.addresses();
+        while let Some(Ok(())) = self.until_closed(interfaces.changed()).await {
+            self.0.endpoint.network_change().await;
+            let found = self.addresses();
+            if found != addresses {
+                addresses.clone_from(&found);
+                self.tell(NetEvent::AddressesChanged { addresses: found })
+                    .await;
+            }
+        }
+    }
+
+    async fn until_closed<F: Future>(&self, future: F) -> Option<F::Output> {
+        self.0.endpoint.closed().run_until(future).await
+    }
+
+    /// Sets what our beacons say and whose we recognise. The first call begins to speak, with a
+    /// burst.
+    pub fn set_beacon(&self, voice: BeaconVoice, table: BeaconTable) {
+        self.order(Order::Voice(voice, table));
+    }
+
+    /// Begins a burst of beacons: something changed that others should hear of soon.
+    pub fn announce(&self) {
+        self.order(Order::Announce);
+    }
+
+    fn order(&self, order: Order) {
+        // Nobody takes orders where the beacon is off.
+        let _ = self.0.beacon.send(order);
+    }
+
+    fn ports(&self) -> LinkPorts {
+        let sockets = self.0.endpoint.bound_sockets();
+        let port = |v4: bool| {
+            let socket = sockets.iter().find(|socket| socket.is_ipv4() == v4);
+            socket.map(SocketAddr::port)
+        };
+        LinkPorts {
+            v4: port(true),
+            v6: port(false),
+        }
     }
 
     /// Opens these gates to whoever knows their protocol names, and no others. Links that are up
@@ -289,13 +352,6 @@ impl Net {
         addresses.sort_by_key(|address| (address.ip().is_loopback(), *address));
         addresses.dedup();
         addresses
-    }
-
-    /// Returns the UDP port of links, for the beacon: IPv4's if there is one.
-    pub fn port(&self) -> u16 {
-        let sockets = self.0.endpoint.bound_sockets();
-        let v4 = sockets.iter().find(|socket| socket.is_ipv4());
-        v4.or(sockets.first()).map_or(0, SocketAddr::port)
     }
 
     /// Returns a peer's address as seen from here: what the peer may want to know about itself.

@@ -1,0 +1,291 @@
+//! The beacon on the air: says that we are here, hears who else is.
+//!
+//! What a beacon means is the core's business. Here it is sealed, sent on every interface, heard,
+//! opened and answered; beacons of strangers cost one look-up and leave no trace.
+
+mod sockets;
+mod timetable;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use carryall_core::{
+    beacon::{
+        BEACON_BYTES, Beacon, BeaconGuard, BeaconSeed, BeaconTable, Flags, Heard, NONCE_BYTES, Who,
+    },
+    id::DeviceId,
+    time::Timestamp,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+
+use crate::{config::BeaconConfig, event::NetEvent, interface::Interface};
+use sockets::{Mouth, Packet, Sockets};
+use timetable::Timetable;
+
+/// Peers whose last answer is remembered. Above it everybody waits, which only strangers with an
+/// invite can bring about.
+const ANSWERED_MAX: usize = 1024;
+
+/// What our beacons say, and under which names.
+#[derive(Clone, Debug)]
+pub struct BeaconVoice {
+    /// Who speaks.
+    pub device: DeviceId,
+    /// The first is the device's own; a guest also speaks under the invite's, who lost every device
+    /// under the rendezvous'. Empty: we only listen.
+    pub seeds: Vec<BeaconSeed>,
+    /// Said with every beacon: [`Flags::METERED`], [`Flags::LOW_BATTERY`].
+    pub flags: Flags,
+    /// Digest of what this node knows.
+    pub news: [u8; 4],
+    /// Nothing to do and nobody unknown near: the slower rhythm suffices.
+    pub idle: bool,
+}
+
+/// What the beacon is told while it runs.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Speak like this, listen for those.
+    Voice(BeaconVoice, BeaconTable),
+    /// Speak now, and twice more soon.
+    Announce,
+}
+
+/// The ports of the endpoint, by address family.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LinkPorts {
+    pub(crate) v4: Option<u16>,
+    pub(crate) v6: Option<u16>,
+}
+
+/// One running beacon.
+pub(crate) struct Speaker {
+    config: BeaconConfig,
+    ports: LinkPorts,
+    events: mpsc::Sender<NetEvent>,
+    interfaces: watch::Receiver<Vec<Interface>>,
+    sockets: Sockets,
+    /// The epoch in which the sockets were opened.
+    epoch: Option<u32>,
+    timetable: Timetable,
+    voice: Option<(BeaconVoice, BeaconTable)>,
+    guard: BeaconGuard,
+    answered: BTreeMap<(Who, DeviceId), Instant>,
+    boot: u32,
+    seq: u32,
+}
+
+impl Speaker {
+    pub(crate) fn new(
+        config: BeaconConfig,
+        ports: LinkPorts,
+        events: mpsc::Sender<NetEvent>,
+        mut interfaces: watch::Receiver<Vec<Interface>>,
+    ) -> Self {
+        let sockets = Sockets::open(&config, &interfaces.borrow_and_update());
+        let timetable = Timetable::new(config.rhythm.clone());
+        // Greater at every start, also at the second one within a second.
+        let start = since_1970();
+        Self {
+            config,
+            ports,
+            events,
+            interfaces,
+            sockets,
+            epoch: None,
+            timetable,
+            voice: None,
+            guard: BeaconGuard::new(),
+            answered: BTreeMap::new(),
+            boot: u32::try_from(start.as_secs()).unwrap_or(u32::MAX),
+            seq: start.subsec_nanos(),
+        }
+    }
+
+    /// Speaks and listens until nobody gives orders any more.
+    pub(crate) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        loop {
+            let due = self.timetable.due();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => return,
+                },
+                packet = self.sockets.hear() => self.hear(&packet).await,
+                changed = self.interfaces.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.reopen();
+                    self.timetable.announce(Instant::now(), random);
+                }
+                () = at(due) => {
+                    self.speak().await;
+                    let idle = self.voice.as_ref().is_none_or(|(voice, _)| voice.idle);
+                    self.timetable.spoken(Instant::now(), idle, random);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        let first = self.voice.is_none();
+        let burst = match order {
+            Order::Voice(voice, table) => {
+                self.voice = Some((voice, table));
+                first
+            }
+            Order::Announce => !first,
+        };
+        if burst {
+            self.timetable.announce(Instant::now(), random);
+        }
+    }
+
+    /// Says hello on every interface under every seed.
+    async fn speak(&mut self) {
+        let Some((voice, _)) = &self.voice else {
+            return;
+        };
+        let epoch = voice.seeds.first().map(|seed| seed.epoch(now()));
+        if self.epoch != epoch {
+            // The source port changes with the token, else it would tie tokens together.
+            if self.epoch.is_some() {
+                self.reopen();
+            }
+            self.epoch = epoch;
+        }
+        let Some((voice, _)) = &self.voice else {
+            return;
+        };
+        self.seq = self.seq.saturating_add(1);
+        for seed in &voice.seeds {
+            for mouth in self.sockets.mouths() {
+                for target in &mouth.targets {
+                    if let Some(packet) = self.seal(voice, seed, Flags::HELLO, mouth) {
+                        mouth.say(&packet, *target).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self, packet: &Packet) {
+        let Some((voice, table)) = &mut self.voice else {
+            return;
+        };
+        let now = now();
+        if table.is_stale(now) {
+            *table = table.renewed(now);
+        }
+        let Some(heard) = table.open(&packet.bytes, now) else {
+            return;
+        };
+        if !self.guard.admit(&heard) {
+            return;
+        }
+        let mut address = packet.from;
+        address.set_port(heard.beacon.quic_port);
+        // A daemon that is too busy for beacons hears the next one.
+        let _ = self.events.try_send(NetEvent::BeaconSeen {
+            who: heard.who,
+            beacon: heard.beacon,
+            address,
+        });
+        // Whoever knocks by a shared seed can't know ours.
+        let seed = match heard.who {
+            Who::Device(_) => voice.seeds.first().copied(),
+            who => table.seed(who),
+        };
+        if let Some(seed) = seed
+            && heard.beacon.flags.has(Flags::HELLO)
+            && self.may_answer(&heard)
+        {
+            self.answer(seed, packet.from).await;
+        }
+    }
+
+    /// Allows one answer per peer and interval.
+    fn may_answer(&mut self, heard: &Heard) -> bool {
+        let (now, pause) = (Instant::now(), self.config.rhythm.reply);
+        self.answered
+            .retain(|_, last| now.duration_since(*last) < pause);
+        let peer = (heard.who, heard.beacon.device);
+        if self.answered.contains_key(&peer) || self.answered.len() >= ANSWERED_MAX {
+            return false;
+        }
+        self.answered.insert(peer, now);
+        true
+    }
+
+    /// Answers a hello to its sender alone.
+    async fn answer(&mut self, seed: BeaconSeed, to: SocketAddr) {
+        self.seq = self.seq.saturating_add(1);
+        let (Some((voice, _)), Some(mouth)) = (&self.voice, self.sockets.mouth_towards(to)) else {
+            return;
+        };
+        if let Some(packet) = self.seal(voice, &seed, Flags::REPLY, mouth) {
+            mouth.say(&packet, to).await;
+        }
+    }
+
+    /// Returns a packet of our present beacon; nothing where no link could come in.
+    fn seal(
+        &self,
+        voice: &BeaconVoice,
+        seed: &BeaconSeed,
+        kind: Flags,
+        mouth: &Mouth,
+    ) -> Option<[u8; BEACON_BYTES]> {
+        let port = match mouth.interface.ip.is_ipv4() {
+            true => self.ports.v4,
+            false => self.ports.v6,
+        };
+        let beacon = Beacon {
+            flags: voice.flags.with(kind),
+            quic_port: port?,
+            boot: self.boot,
+            seq: self.seq,
+            device: voice.device,
+            news: voice.news,
+        };
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).ok()?;
+        Some(beacon.seal(seed, now(), nonce))
+    }
+
+    fn reopen(&mut self) {
+        let interfaces = self.interfaces.borrow_and_update().clone();
+        self.sockets = Sockets::open(&self.config, &interfaces);
+    }
+}
+
+/// Waits until a moment, or for ever.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn since_1970() -> Duration {
+    // A clock before 1970 is as wrong as one that stands at it.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+fn now() -> Timestamp {
+    Timestamp(u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Returns randomness for waits; a machine without any keeps even time.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX / 2)
+}

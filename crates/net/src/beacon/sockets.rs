@@ -1,0 +1,245 @@
+//! The sockets of the beacon: ears on the shared port, one mouth for each interface.
+//!
+//! All nodes of a machine share the port, and each gets a copy of what is sent to the group.
+//! Unicast to a shared port would reach only one of them, so answers go to the mouth's own port,
+//! from which the hello came.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    sync::Arc,
+    time::Duration,
+};
+
+use carryall_core::beacon::BEACON_BYTES;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{net::UdpSocket, sync::mpsc, task::JoinSet, time::sleep};
+
+use crate::{config::BeaconConfig, interface::Interface};
+
+/// Packets that may wait to be looked at; a flood loses the rest.
+const PACKETS_WAITING_MAX: usize = 256;
+/// Pause after a socket error, so that a broken socket does not spin.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+/// A packet of a beacon's length.
+#[derive(Debug)]
+pub(super) struct Packet {
+    pub(super) bytes: [u8; BEACON_BYTES],
+    pub(super) from: SocketAddr,
+}
+
+/// A socket that speaks on one interface and hears the answers.
+#[derive(Debug)]
+pub(super) struct Mouth {
+    pub(super) interface: Interface,
+    /// Where hellos go: the group, and the subnet's broadcast address for access points that drop
+    /// multicast.
+    pub(super) targets: Vec<SocketAddr>,
+    socket: Arc<UdpSocket>,
+}
+
+impl Mouth {
+    /// Sends a packet. One that can't be sent is as lost as any other.
+    pub(super) async fn say(&self, packet: &[u8; BEACON_BYTES], to: SocketAddr) {
+        if let Err(error) = self.socket.send_to(packet, to).await {
+            tracing::debug!(%to, %error, "beacon not sent");
+        }
+    }
+}
+
+/// All sockets. Dropping them ends the tasks that listen.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    mouths: Vec<Mouth>,
+    packets: mpsc::Receiver<Packet>,
+    /// Keeps the channel open where there is nothing to listen to.
+    _open: mpsc::Sender<Packet>,
+    _listeners: JoinSet<()>,
+}
+
+impl Sockets {
+    /// Opens what can be opened: an interface that refuses is left out.
+    pub(super) fn open(config: &BeaconConfig, interfaces: &[Interface]) -> Self {
+        let usable: Vec<_> = (interfaces.iter())
+            .filter(|interface| interface.ip.is_loopback() || !config.loopback_only)
+            .cloned()
+            .collect();
+        let (sender, packets) = mpsc::channel(PACKETS_WAITING_MAX);
+        let mut listeners = JoinSet::new();
+        let ears = [ear_v4(config, &usable), ear_v6(config, &usable)];
+        for ear in ears {
+            match ear {
+                Ok(Some(ear)) => {
+                    let local_only = config.loopback_only;
+                    listeners.spawn(listen(Arc::new(ear), sender.clone(), local_only));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(port = config.port, %error, "can't listen for beacons");
+                }
+            }
+        }
+        let mut mouths = Vec::new();
+        for interface in usable {
+            match mouth(config, &interface) {
+                Ok(Some((socket, targets))) => {
+                    let socket = Arc::new(socket);
+                    let heard = listen(Arc::clone(&socket), sender.clone(), config.loopback_only);
+                    listeners.spawn(heard);
+                    mouths.push(Mouth {
+                        interface,
+                        targets,
+                        socket,
+                    });
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(ip = %interface.ip, %error, "no beacon here"),
+            }
+        }
+        Self {
+            mouths,
+            packets,
+            _open: sender,
+            _listeners: listeners,
+        }
+    }
+
+    /// Returns the next packet.
+    pub(super) async fn hear(&mut self) -> Packet {
+        match self.packets.recv().await {
+            Some(packet) => packet,
+            // Not while this holds a sender.
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn mouths(&self) -> &[Mouth] {
+        &self.mouths
+    }
+
+    /// Returns the mouth that is nearest to `peer`.
+    pub(super) fn mouth_towards(&self, peer: SocketAddr) -> Option<&Mouth> {
+        let scope = match peer {
+            SocketAddr::V6(peer) => peer.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        let same_family = || {
+            let mouths = self.mouths.iter();
+            mouths.filter(|mouth| mouth.interface.ip.is_ipv4() == peer.is_ipv4())
+        };
+        same_family()
+            .find(|mouth| {
+                let interface = &mouth.interface;
+                interface.reaches(peer.ip()) && (scope == 0 || scope == interface.index)
+            })
+            .or_else(|| same_family().find(|mouth| !mouth.interface.ip.is_loopback()))
+    }
+}
+
+/// Passes on packets of the right length until the sockets are dropped.
+async fn listen(socket: Arc<UdpSocket>, packets: mpsc::Sender<Packet>, local_only: bool) {
+    // One byte more, to tell a longer packet from a beacon.
+    let mut buffer = [0; BEACON_BYTES + 1];
+    loop {
+        match socket.recv_from(&mut buffer).await {
+            Ok((BEACON_BYTES, from)) => {
+                // A socket on every address also hears groups that others joined elsewhere.
+                if local_only && !from.ip().is_loopback() {
+                    continue;
+                }
+                let mut bytes = [0; BEACON_BYTES];
+                bytes.copy_from_slice(&buffer[..BEACON_BYTES]);
+                let _ = packets.try_send(Packet { bytes, from });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "beacon socket");
+                sleep(ERROR_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Opens the shared IPv4 port and joins the group on every interface.
+fn ear_v4(config: &BeaconConfig, interfaces: &[Interface]) -> io::Result<Option<UdpSocket>> {
+    let socket = shared(Domain::IPV4)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.port)).into())?;
+    for interface in interfaces {
+        if let IpAddr::V4(ip) = interface.ip
+            && let Err(error) = socket.join_multicast_v4(&config.group_v4, &ip)
+        {
+            tracing::debug!(%ip, %error, "can't join the beacon's group");
+        }
+    }
+    finish(socket).map(Some)
+}
+
+/// Opens the shared IPv6 port and joins the group on every interface; nothing without IPv6.
+fn ear_v6(config: &BeaconConfig, interfaces: &[Interface]) -> io::Result<Option<UdpSocket>> {
+    let indices: std::collections::BTreeSet<u32> = (interfaces.iter())
+        .filter(|interface| interface.is_link_local_v6())
+        .map(|interface| interface.index)
+        .collect();
+    if indices.is_empty() {
+        return Ok(None);
+    }
+    let socket = shared(Domain::IPV6)?;
+    socket.set_only_v6(true)?;
+    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, config.port)).into())?;
+    for index in indices {
+        if let Err(error) = socket.join_multicast_v6(&config.group_v6, index) {
+            tracing::debug!(index, %error, "can't join the beacon's group");
+        }
+    }
+    finish(socket).map(Some)
+}
+
+/// Opens the socket that speaks on an interface; nothing for IPv6 addresses that are not
+/// link-local, since each interface with IPv6 has one that is.
+fn mouth(
+    config: &BeaconConfig,
+    interface: &Interface,
+) -> io::Result<Option<(UdpSocket, Vec<SocketAddr>)>> {
+    match interface.ip {
+        IpAddr::V4(ip) => {
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+            socket.bind(&SocketAddr::from((ip, 0)).into())?;
+            // Also where no route leads to the group, as on the loopback interface.
+            socket.set_multicast_if_v4(&ip)?;
+            socket.set_multicast_loop_v4(true)?;
+            socket.set_multicast_ttl_v4(1)?;
+            socket.set_broadcast(true)?;
+            let groups = [Some(config.group_v4), interface.broadcast];
+            let targets = groups.into_iter().flatten();
+            let targets = targets.map(|ip| (ip, config.port).into()).collect();
+            Ok(Some((finish(socket)?, targets)))
+        }
+        IpAddr::V6(ip) if interface.is_link_local_v6() => {
+            let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+            socket.set_only_v6(true)?;
+            let index = interface.index;
+            socket.bind(&SocketAddr::from(SocketAddrV6::new(ip, 0, 0, index)).into())?;
+            socket.set_multicast_if_v6(index)?;
+            socket.set_multicast_loop_v6(true)?;
+            socket.set_multicast_hops_v6(1)?;
+            let group = SocketAddrV6::new(config.group_v6, config.port, 0, index);
+            Ok(Some((finish(socket)?, vec![group.into()])))
+        }
+        IpAddr::V6(_) => Ok(None),
+    }
+}
+
+/// Returns a socket that can share its port with other nodes of this machine.
+fn shared(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    Ok(socket)
+}
+
+fn finish(socket: Socket) -> io::Result<UdpSocket> {
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket.into())
+}
