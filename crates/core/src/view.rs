@@ -111,8 +111,19 @@ pub struct RetraceView {
     pub packs_in_reach: u64,
     /// Packs of which all known holders together don't have enough.
     pub packs_nowhere: u64,
-    /// Each device that has something of it: bytes of shards, most first.
-    pub holders: Vec<(DeviceId, u64)>,
+    /// Each device that has something of it, most first.
+    pub holders: Vec<HolderView>,
+}
+
+/// What one device holds of some packs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HolderView {
+    /// The device.
+    pub device: DeviceId,
+    /// How many shards.
+    pub shards: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl Node {
@@ -307,14 +318,16 @@ impl Node {
         now: Timestamp,
     ) -> RetraceView {
         let mut view = RetraceView::default();
-        let mut holders: BTreeMap<DeviceId, u64> = BTreeMap::new();
+        let mut holders: BTreeMap<DeviceId, (u64, u64)> = BTreeMap::new();
         for record in packs {
             view.packs_missing += 1;
             view.bytes_missing += u64::from(record.bytes);
             let (mut known, mut near) = (BTreeSet::new(), BTreeSet::new());
             for (index, shard) in record.shards.iter().enumerate() {
                 for device in self.inventory.holders(*shard) {
-                    *holders.entry(device).or_default() += u64::from(record.coding.shard_bytes);
+                    let (shards, bytes) = holders.entry(device).or_default();
+                    *shards += 1;
+                    *bytes += u64::from(record.coding.shard_bytes);
                     known.insert(index);
                     if self.device_view(device, now).near {
                         near.insert(index);
@@ -325,15 +338,26 @@ impl Node {
             view.packs_in_reach += u64::from(near.len() >= k);
             view.packs_nowhere += u64::from(known.len() < k);
         }
-        view.holders = holders.into_iter().collect();
+        let holding = |(device, (shards, bytes))| HolderView {
+            device,
+            shards,
+            bytes,
+        };
+        view.holders = holders.into_iter().map(holding).collect();
         view.holders
-            .sort_by_key(|(device, bytes)| (core::cmp::Reverse(*bytes), *device));
+            .sort_by_key(|holder| (core::cmp::Reverse(holder.bytes), holder.device));
         view
     }
 
     /// Returns the packs that this device knows of its own vault.
     pub fn packs(&self) -> impl Iterator<Item = &PackRecord> {
         self.inventory.packs().map(|pack| &pack.record)
+    }
+
+    /// Returns those of our packs whose shards this device can't make itself.
+    pub fn packs_missing(&self) -> impl Iterator<Item = &PackRecord> {
+        let missing = self.inventory.packs().filter(|pack| !pack.available);
+        missing.map(|pack| &pack.record)
     }
 
     /// Tells whether a pack's spooled copy may be dropped when room is short: enough members hold it.
