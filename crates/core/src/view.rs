@@ -360,6 +360,21 @@ impl Node {
         missing.map(|pack| &pack.record)
     }
 
+    /// Returns how many members could vanish before a pack of ours is lost, by proof; nothing if the
+    /// pack is unknown.
+    pub fn pack_health(&self, pack: PackId, now: Timestamp) -> Option<u32> {
+        let record = &self.inventory.pack(pack)?.record;
+        Some(self.inventory.health(record, &self.circle, self.member, now))
+    }
+
+    /// Tells whether the plan for a device of another member has shards to put there.
+    pub fn has_shards_for(&self, device: DeviceId) -> bool {
+        self.circle.member_of(device).is_some_and(|member| {
+            member != self.member
+                && crate::plan::wants_anything(&self.inventory, self.view(), member)
+        })
+    }
+
     /// Tells whether a pack's spooled copy may be dropped when room is short: enough members hold it.
     pub fn is_settled(&self, pack: PackId, now: Timestamp) -> bool {
         self.inventory.pack(pack).is_some_and(|pack| {
