@@ -253,7 +253,8 @@ impl BeaconTable {
         };
         for (index, (_, seed)) in table.seeds.iter().enumerate() {
             let epoch = seed.epoch(now);
-            for epoch in epoch.saturating_sub(around)..=epoch.saturating_add(around) {
+            // One more ahead, for the time until the table is stale.
+            for epoch in epoch.saturating_sub(around)..=epoch.saturating_add(around + 1) {
                 table.tokens.insert(seed.token(epoch), (epoch, index));
             }
         }
@@ -375,3 +376,6 @@ impl BeaconGuard {
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
+
+#[cfg(test)]
+mod tests;

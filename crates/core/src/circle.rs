@@ -328,3 +328,6 @@ impl Circle {
         self.standing = Standing::judge(&evidence);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,3 +222,6 @@ pub(crate) fn certified(entry: &Entry) -> Result<(Certified, DeviceCertificate),
         _ => Err(FeedError::NotCertified),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,3 +140,6 @@ impl fmt::Debug for Gates {
         f.debug_set().entries(self.secrets.keys()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;
