@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Carryall beside restic, on the same data in the same run: bench/tools.sh [DIR] [RUNS]
+# Needs restic, GNU time and python3. Prints medians of wall seconds and peak MiB, and the ratios
+# that docs/performance.md quotes. DIR (default /tmp/carryall-bench) wants 8 GiB.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+dir=${1:-/tmp/carryall-bench}
+runs=${2:-3}
+cargo build --release --quiet
+carryall=$PWD/target/release/carryall
+mkdir -p "$dir"
+bench/data.sh "$dir/data"
+export RESTIC_PASSWORD=bench RESTIC_CACHE_DIR=$dir/restic-cache
+log=$dir/times
+: >"$log"
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+
+# timed NAME COMMAND...: one line of name, wall seconds, peak KiB; exit codes 3 and 4 are fine.
+timed() {
+    local name=$1 code=0
+    shift
+    /usr/bin/time -f "$name %e %M" -o "$dir/one" "$@" >"$dir/out" 2>&1 || code=$?
+    case $code in
+    0 | 3 | 4) ;;
+    *)
+        cat "$dir/out" >&2
+        echo "$name failed with $code" >&2
+        exit 1
+        ;;
+    esac
+    tail -n 1 "$dir/one" >>"$log"
+}
+
+# waits until the owner's status says that everything is safe
+until_safe() {
+    until "$carryall" --home "$1" status --json | grep -Eq '"bytes_only_here": ?0[,}]'; do sleep 0.1; done
+}
+
+for _ in $(seq "$runs"); do
+    for what in photos small; do
+        source=$dir/data/$what
+        rm -rf "$dir"/{a,b,a2,repo,restored,restic-restored} && sync
+
+        restic init --quiet --repo "$dir/repo" >/dev/null
+        cat "$source"/* "$source"/*/* >/dev/null 2>&1 || true
+        timed "restic-first-$what" restic backup --quiet --repo "$dir/repo" "$source"
+        timed "restic-again-$what" restic backup --quiet --repo "$dir/repo" "$source"
+        timed "restic-restore-$what" restic restore latest --quiet --repo "$dir/repo" --target "$dir/restic-restored"
+        rm -rf "$dir/restic-restored" "$dir/repo" && sync
+
+        for home in a b; do
+            mkdir -p "$dir/$home"
+            printf 'bind = "loopback"\nbeacon_port = 47999\nkeep_free = "0"\n' >"$dir/$home/config.toml"
+        done
+        "$carryall" --home "$dir/a" init --name owner --json >"$dir/words"
+        timed "carryall-first-$what" "$carryall" --home "$dir/a" backup "$source"
+        timed "carryall-again-$what" "$carryall" --home "$dir/a" backup
+        du -s --block-size=1 "$dir/a" | awk -v name="disk-$what" '{print name, $1 / 1048576, 0}' >>"$log"
+
+        "$carryall" --home "$dir/a" invite friend --file "$dir/invite" >/dev/null
+        /usr/bin/time -f "carryall-owner-node-$what %e %M" -o "$dir/one-a" \
+            "$carryall" --home "$dir/a" run --json >"$dir/a.log" 2>&1 &
+        until "$carryall" --home "$dir/a" status --json >/dev/null 2>&1; do sleep 0.1; done
+        begin=$(date +%s.%N)
+        "$carryall" --home "$dir/b" join --file "$dir/invite" >/dev/null
+        /usr/bin/time -f "carryall-friend-node-$what %e %M" -o "$dir/one-b" \
+            "$carryall" --home "$dir/b" run --json >"$dir/b.log" 2>&1 &
+        until_safe "$dir/a"
+        end=$(date +%s.%N)
+        echo "carryall-replicate-$what $(echo "$end - $begin" | bc) 0" >>"$log"
+        pkill -INT -f -- "--home $dir/a run" && sleep 1
+        tail -n 1 "$dir/one-a" >>"$log"
+
+        mkdir -p "$dir/a2"
+        cp "$dir/a/config.toml" "$dir/a2/config.toml"
+        "$carryall" --home "$dir/b" invite back --file "$dir/invite2" >/dev/null
+        python3 -c 'import json,sys; w = json.load(open(sys.argv[1]))["words"]; print(w if isinstance(w, str) else " ".join(w))' "$dir/words" |
+            "$carryall" --home "$dir/a2" recover --file "$dir/invite2" >/dev/null
+        timed "carryall-restore-$what" "$carryall" --home "$dir/a2" restore --to "$dir/restored"
+        diff -r "$source" "$dir/restored/$what"
+        pkill -INT -f -- "--home $dir/b run" && sleep 1
+        tail -n 1 "$dir/one-b" >>"$log"
+    done
+done
+
+python3 - "$log" <<'PYTHON'
+import statistics, sys
+rows = {}
+for line in open(sys.argv[1]):
+    name, wall, peak = line.split()
+    rows.setdefault(name, []).append((float(wall), float(peak) / 1024))
+median = {name: statistics.median(wall for wall, _ in runs) for name, runs in rows.items()}
+print(f"{'':32} {'median s':>9} {'peak MiB':>9}")
+for name, runs in sorted(rows.items()):
+    print(f"{name:32} {median[name]:9.2f} {max(peak for _, peak in runs):9.0f}")
+for work, must in [("first", 0.6), ("again", 0.4), ("restore", 0.8)]:
+    for what in ["photos", "small"]:
+        ratio = median[f"carryall-{work}-{what}"] / median[f"restic-{work}-{what}"]
+        print(f"{work} {what}: {ratio:.2f} of restic's time (at most {must})")
+PYTHON
