@@ -341,6 +341,12 @@ impl View<'_> {
         Ok(packs)
     }
 
+    /// Returns the ordinal that the next pack gets: above those of all packs there were.
+    pub fn next_ordinal(&self) -> Result<u32, CatalogueError> {
+        let next = self.meta(META_NEXT)?.unwrap_or(0);
+        u32::try_from(next).map_err(|_| CatalogueError::Damaged(self.catalogue.path.clone()))
+    }
+
     /// Returns the chunks of a pack, in order.
     pub fn contents(&self, ordinal: u32) -> Result<Option<Vec<PackedChunk>>, CatalogueError> {
         self.row(CONTENTS, ordinal)

@@ -1,11 +1,16 @@
 //! What a device keeps on its disks, and the order in which it gets there.
 
+pub mod backup;
+pub mod browse;
 pub mod catalogue;
 pub mod disk;
 pub mod error;
 pub mod feeds;
 pub mod mem_disk;
 pub mod os_disk;
+pub mod rebuild;
+pub mod restore;
+pub(crate) mod scan;
 pub mod shelf;
 pub mod spool;
 #[cfg(test)]

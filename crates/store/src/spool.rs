@@ -96,13 +96,23 @@ impl Spool {
 
     /// Writes a pack. It can be read at once, and is durable after [`Self::sync`].
     pub fn put(&self, pack: PackId, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.put_within(self.cap, pack, bytes)
+    }
+
+    /// Writes a pack as [`Self::put`] does, whatever the cap: metadata is small, has no sources to
+    /// be rebuilt from, and is what lists and restores are made from.
+    pub fn put_always(&self, pack: PackId, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.put_within(u64::MAX, pack, bytes)
+    }
+
+    fn put_within(&self, cap: u64, pack: PackId, bytes: &[u8]) -> Result<(), SpoolError> {
         let mut state = self.state();
         if state.packs.contains_key(&pack) {
             return Ok(());
         }
         let len = bytes.len() as u64;
-        if state.bytes + len > self.cap {
-            return Err(SpoolError::Full { cap: self.cap });
+        if state.bytes + len > cap {
+            return Err(SpoolError::Full { cap });
         }
         let path = self.draft_path(pack);
         if let Some(fan) = path.parent() {

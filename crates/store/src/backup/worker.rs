@@ -1,0 +1,182 @@
+//! The work that takes time: naming and compressing chunks, sealing packs and naming their shards.
+
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError, mpsc::Receiver},
+};
+
+use carryall_core::{
+    chunk::chunk_id,
+    compression::Compressor,
+    id::{ChunkId, ShardId},
+    key::{ChunkKey, PackKeys},
+    pack::{PackBuilder, SealedPack},
+    record::{Coding, PackKind, PackRecord},
+    shard::{CodeError, shard_ids},
+    time::Timestamp,
+};
+
+use super::{buffer::Buffer, reader::Job};
+use crate::catalogue::View;
+
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Name and compress chunks.
+    Chunk(Job),
+    /// Seal a pack.
+    Seal(Seal),
+}
+
+/// A pack to be sealed.
+#[derive(Debug)]
+pub(super) struct Seal {
+    /// Position among the packs of this run.
+    pub(super) number: u64,
+    pub(super) kind: PackKind,
+    pub(super) builder: PackBuilder,
+    /// Becomes the ciphertext.
+    pub(super) buffer: Vec<u8>,
+}
+
+/// One thing done.
+#[derive(Debug)]
+pub(super) enum Done {
+    Chunked(Chunked),
+    Sealed(Box<Sealed>),
+}
+
+/// The chunks of a job.
+#[derive(Debug)]
+pub(super) struct Chunked {
+    pub(super) number: u64,
+    pub(super) buffer: Buffer,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// A named chunk.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) id: ChunkId,
+    /// Where its content lies in the buffer.
+    pub(super) range: Range<usize>,
+    /// The frame to store instead of the content.
+    pub(super) frame: Option<Box<[u8]>>,
+}
+
+/// A sealed pack and the builder that it came from, emptied.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) number: u64,
+    pub(super) builder: PackBuilder,
+    pub(super) pack: SealedPack,
+    /// Fails only for a coding that nobody asks for.
+    pub(super) record: Result<PackRecord, CodeError>,
+}
+
+/// What the work needs to know.
+#[derive(Debug)]
+pub(super) struct Worker<'a> {
+    pub(super) chunk_key: &'a ChunkKey,
+    pub(super) pack_keys: &'a PackKeys,
+    /// Data shards by kind of pack: metadata, small, large.
+    pub(super) data_shards: [u8; 3],
+    pub(super) now: Timestamp,
+    /// The catalogue at the beginning: known chunks are not compressed again.
+    pub(super) known: &'a View<'a>,
+    /// Coding a pack takes memory: one at a time.
+    pub(super) coding: Mutex<()>,
+}
+
+impl Worker<'_> {
+    /// Does tasks until there are no more, or nobody wants the results.
+    pub(super) fn work(
+        &self,
+        tasks: &Mutex<Receiver<Task>>,
+        report: &impl Fn(Done) -> Result<(), ()>,
+    ) {
+        let mut compressor = Compressor::new();
+        loop {
+            // The lock is held while waiting; the others would wait for the same thing.
+            let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(task) = task else { return };
+            if report(self.perform(task, &mut compressor)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Does one task.
+    pub(super) fn perform(&self, task: Task, compressor: &mut Compressor) -> Done {
+        match task {
+            Task::Chunk(job) => Done::Chunked(self.chunk(job, compressor)),
+            Task::Seal(seal) => Done::Sealed(Box::new(self.seal(seal))),
+        }
+    }
+
+    fn chunk(&self, job: Job, compressor: &mut Compressor) -> Chunked {
+        let pieces = job
+            .cuts
+            .into_iter()
+            .map(|range| {
+                let raw = &job.buffer.bytes[range.clone()];
+                let id = chunk_id(self.chunk_key, raw);
+                // A failing catalogue shows where it matters; here it only saves work.
+                let is_known = matches!(self.known.find_chunk(&id), Ok(Some(_)));
+                let frame = if is_known {
+                    None
+                } else {
+                    let stored = compressor.store(raw);
+                    (stored.len() < raw.len()).then(|| stored.into())
+                };
+                Piece { id, range, frame }
+            })
+            .collect();
+        Chunked {
+            number: job.number,
+            buffer: job.buffer,
+            pieces,
+        }
+    }
+
+    fn seal(&self, seal: Seal) -> Sealed {
+        let mut builder = seal.builder;
+        let pack = builder.seal(self.pack_keys, seal.buffer);
+        let record = self.record(&pack, seal.kind);
+        Sealed {
+            number: seal.number,
+            builder,
+            pack,
+            record,
+        }
+    }
+
+    fn record(&self, pack: &SealedPack, kind: PackKind) -> Result<PackRecord, CodeError> {
+        let k = self.data_shards[kind_index(kind)];
+        let coding = Coding::new(k, pack.bytes.len())?;
+        let shards = if coding.k == 1 {
+            vec![ShardId(*pack.id.as_bytes())]
+        } else {
+            let _one_at_a_time = self.coding.lock().unwrap_or_else(PoisonError::into_inner);
+            shard_ids(&pack.bytes, &coding)?
+        };
+        Ok(PackRecord {
+            id: pack.id,
+            epoch: pack.epoch,
+            kind,
+            bytes: u32::try_from(pack.bytes.len()).map_err(|_| CodeError::Coding)?,
+            made: self.now,
+            coding,
+            shards,
+        })
+    }
+}
+
+/// Where a kind of pack stands in arrays.
+pub(super) const fn kind_index(kind: PackKind) -> usize {
+    match kind {
+        PackKind::Metadata => 0,
+        PackKind::Small => 1,
+        PackKind::Large => 2,
+    }
+}
