@@ -9,18 +9,16 @@
 //! catalogue.redb     an index that can be rebuilt from all of the above
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use carryall_core::{
-    codec::{decode, encode},
-    entry::SignedEntry,
-    id::DeviceId,
-    key::Identity,
-};
+use carryall_core::{codec::DecodeError, entry::SignedEntry, id::DeviceId, key::Identity};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -35,7 +33,9 @@ use crate::{
 
 /// First bytes of an identity file.
 const MAGIC: &[u8; 8] = b"CARRYALL";
-/// Largest identity file, in bytes: room for thousands of vault epochs.
+/// Magic and check.
+const FRAME_BYTES: u64 = 8 + 32;
+/// Longest identity file, in bytes: room for what newer versions may add.
 const IDENTITY_BYTES_MAX: u64 = 1 << 20;
 /// What may lie in a home where the making of a vault was interrupted, or was prepared by hand.
 const EXPECTED: [&str; 6] = [
@@ -193,10 +193,9 @@ impl Vault {
     }
 
     fn write_identity(&self, identity: &Identity) -> Result<(), VaultError> {
-        let body = Zeroizing::new(encode(identity));
-        let mut bytes = Zeroizing::new(Vec::with_capacity(body.len() + 64));
+        let body = identity.to_bytes();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(body.len() + FRAME_BYTES as usize));
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&identity.version.to_le_bytes());
         bytes.extend_from_slice(&body);
         let check = blake3::hash(&bytes);
         bytes.extend_from_slice(check.as_bytes());
@@ -215,13 +214,13 @@ fn take_lock(disk: &dyn Disk, home: &Path) -> Result<Box<dyn DiskLock>, VaultErr
     }
 }
 
-/// Reads magic, version, identity and their BLAKE3 hash. The hash comes before the version, so that
-/// a flipped bit is not taken for a newer program's work.
+/// Reads magic, identity and the BLAKE3 hash of both. The hash comes before the identity's version,
+/// so that a flipped bit is not taken for a newer program's work.
 fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Identity, VaultError> {
     let damaged = || VaultError::Damaged(path.to_owned());
     let file = disk.open(path, Open::Read).at("open", path)?;
     let len = file.len().at("look at", path)?;
-    if !(42..=IDENTITY_BYTES_MAX).contains(&len) {
+    if !(FRAME_BYTES..=IDENTITY_BYTES_MAX).contains(&len) {
         return Err(damaged());
     }
     let len = usize::try_from(len).map_err(|_| damaged())?;
@@ -231,12 +230,9 @@ fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Identity, VaultError> {
     if blake3::hash(content).as_bytes() != check {
         return Err(damaged());
     }
-    let rest = content.strip_prefix(MAGIC).ok_or_else(damaged)?;
-    let (version, body) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
-    let found = u16::from_le_bytes(*version);
-    if found > Identity::VERSION {
-        let known = Identity::VERSION;
-        return Err(VaultError::TooNew { found, known });
-    }
-    decode("identity", body).map_err(|_| damaged())
+    let body = content.strip_prefix(MAGIC).ok_or_else(damaged)?;
+    Identity::from_bytes(body).map_err(|error| match error {
+        DecodeError::TooNew { found, known, .. } => VaultError::TooNew { found, known },
+        _ => damaged(),
+    })
 }

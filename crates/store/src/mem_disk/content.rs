@@ -25,6 +25,10 @@ pub(super) struct Content {
     /// Blocks touched since the last sync, as they are on stable storage.
     before: BTreeMap<u64, Option<Arc<Block>>>,
     synced_len: u64,
+    /// Lengths that were set since the last sync: each of them is all there at once.
+    set_lens: Vec<u64>,
+    /// The length before writes grew the file: growth by writes comes piece by piece.
+    written_from: u64,
     /// Bytes in use on the whole disk.
     used: Arc<AtomicU64>,
 }
@@ -36,6 +40,8 @@ impl Content {
             len: 0,
             before: BTreeMap::new(),
             synced_len: 0,
+            set_lens: Vec::new(),
+            written_from: 0,
             used,
         }
     }
@@ -99,11 +105,15 @@ impl Content {
             }
         }
         self.len = len;
+        self.written_from = len;
+        self.set_lens.push(len);
     }
 
     pub(super) fn sync(&mut self) {
         self.before.clear();
         self.synced_len = self.len;
+        self.set_lens.clear();
+        self.written_from = self.len;
     }
 
     /// Flips one bit, on stable storage too. Holes have no bits to flip.
@@ -164,17 +174,23 @@ impl Content {
         image
     }
 
-    /// A length between the old and the new one, at a sector's edge unless it is one of the two.
+    /// One of the lengths that the file had since the last sync. While writes grow it, that may be
+    /// any sector's edge.
     fn torn_len(&self, coins: &mut Coins) -> u64 {
-        let (low, high) = (self.len.min(self.synced_len), self.len.max(self.synced_len));
-        match coins.toss(3) {
+        match coins.toss(4) {
             0 => self.len,
             1 => self.synced_len,
+            2 => {
+                let count = self.set_lens.len() as u64;
+                let chosen = usize::try_from(coins.toss(count)).unwrap_or(0);
+                self.set_lens.get(chosen).copied().unwrap_or(self.len)
+            }
             _ => {
-                let sectors = (high - low) / SECTOR_BYTES as u64;
-                let edge =
-                    (low / SECTOR_BYTES as u64 + coins.toss(sectors + 1) + 1) * SECTOR_BYTES as u64;
-                edge.min(high)
+                let sector = SECTOR_BYTES as u64;
+                let first = self.written_from / sector;
+                let sectors = self.len / sector - first;
+                let edge = (first + coins.toss(sectors + 1) + 1) * sector;
+                edge.min(self.len)
             }
         }
     }

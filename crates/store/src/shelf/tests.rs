@@ -1,1 +1,371 @@
-//! Tests.
+//! Shards are on the shelf whole or not at all, and what was acknowledged stays.
+
+use carryall_core::{limits::GROUP_BYTES, proof};
+
+use super::*;
+use crate::{
+    mem_disk::{MemDisk, Survival},
+    trial::{cut_everywhere, fill_everywhere},
+};
+
+const OWNER: MemberId = MemberId([7; 32]);
+const NOW: Timestamp = Timestamp(1_000_000_000);
+const KEEP_FREE: u64 = 1 << 20;
+
+fn open(disk: &MemDisk) -> Shelf {
+    Shelf::open(Arc::new(disk.clone()), Path::new("/v/shelf"), KEEP_FREE).unwrap()
+}
+
+fn shard(bytes: usize, salt: u8) -> (ShardId, Vec<u8>) {
+    let content: Vec<u8> = (0..bytes)
+        .map(|at| (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ salt)
+        .collect();
+    (ShardId(*blake3::hash(&content).as_bytes()), content)
+}
+
+fn store(shelf: &Shelf, id: ShardId, content: &[u8]) -> Result<u32, ShelfError> {
+    let mut incoming = shelf.reserve(OWNER, id, u32::try_from(content.len()).unwrap(), NOW)?;
+    let offset = incoming.offset();
+    for piece in content[offset as usize..].chunks(10_000) {
+        incoming.write(piece)?;
+    }
+    incoming.finish()?;
+    Ok(offset)
+}
+
+fn content_of(shelf: &Shelf, id: ShardId) -> Result<Vec<u8>, ShelfError> {
+    let shard = shelf.read(OWNER, id)?;
+    let mut content = vec![0; shard.bytes() as usize + 9];
+    let count = shard.read_at(&mut content, 0)?;
+    content.truncate(count);
+    Ok(content)
+}
+
+/// Lengths around the edges of groups.
+fn lengths() -> Vec<usize> {
+    let edges = [1, 2, 3, 4, 5, 8, 9].map(|groups| groups * GROUP_BYTES);
+    let around = edges.iter().flat_map(|edge| [edge - 1, *edge, edge + 1]);
+    [1, 64, 1024].into_iter().chain(around).collect()
+}
+
+#[test]
+fn shards_of_all_lengths_are_kept_proved_and_listed() {
+    let disk = MemDisk::new();
+    let shelf = open(&disk);
+    let mut total = 0;
+    for (salt, bytes) in (0..).zip(lengths()) {
+        let (id, content) = shard(bytes, salt);
+        assert_eq!(store(&shelf, id, &content).unwrap(), 0);
+        total += bytes as u64;
+        assert_eq!(content_of(&shelf, id).unwrap(), content);
+        shelf.scrub(OWNER, id).unwrap();
+        let bytes = bytes as u64;
+        let groups = u32::try_from(proof::groups(bytes)).unwrap();
+        for group in 0..groups {
+            let shown = shelf.prove(OWNER, id, group).unwrap();
+            proof::verify(&id, bytes, group, &shown).unwrap();
+        }
+        assert!(matches!(
+            shelf.prove(OWNER, id, groups),
+            Err(ShelfError::NoGroup(_))
+        ));
+        assert!(matches!(store(&shelf, id, &content), Err(ShelfError::Have)));
+    }
+    assert_eq!(shelf.usage(OWNER), total);
+    assert_eq!(shelf.usage(MemberId([8; 32])), 0);
+    let again = open(&disk);
+    assert_eq!(again.list(), shelf.list());
+    assert_eq!(again.list().len(), lengths().len());
+    assert_eq!(again.usage(OWNER), total);
+
+    let first = again.list()[0];
+    again.remove(OWNER, first.shard).unwrap();
+    again.remove(OWNER, first.shard).unwrap();
+    assert_eq!(again.usage(OWNER), total - u64::from(first.bytes));
+    assert!(matches!(
+        again.read(OWNER, first.shard),
+        Err(ShelfError::Missing(_))
+    ));
+}
+
+#[test]
+fn file_lengths_tell_shard_lengths() {
+    for bytes in (1..200_000).step_by(31).chain([SHARD_BYTES_MAX as u32]) {
+        assert_eq!(shard_bytes(file_bytes(bytes)), Some(bytes));
+    }
+    for wrong in [0, 39, 40, 41, 72, file_bytes(GROUP_BYTES as u32) + 1] {
+        assert_eq!(shard_bytes(wrong), None, "{wrong}");
+    }
+    assert_eq!(shard_bytes(u64::MAX), None);
+}
+
+#[test]
+fn an_acknowledged_shard_survives_a_cut_at_every_operation() {
+    let shards = [
+        shard(50_000, 1),
+        shard(16_384, 2),
+        shard(100, 3),
+        shard(70_000, 4),
+    ];
+    cut_everywhere(
+        |disk| drop(open(disk)),
+        |disk| {
+            let opened = Shelf::open(Arc::new(disk.clone()), Path::new("/v/shelf"), KEEP_FREE);
+            let Ok(shelf) = opened else { return 0 };
+            let stored = shards
+                .iter()
+                .take_while(|(id, content)| store(&shelf, *id, content).is_ok());
+            stored.count()
+        },
+        |disk, acknowledged| {
+            let shelf = open(disk);
+            assert!(shelf.damaged().is_empty());
+            let listed = shelf.list();
+            for (id, _) in &shards[..*acknowledged] {
+                assert!(shelf.contains(OWNER, *id), "an acknowledged shard is gone");
+            }
+            for shelved in listed {
+                shelf.scrub(shelved.owner, shelved.shard).unwrap();
+            }
+            for (id, content) in &shards {
+                match store(&shelf, *id, content) {
+                    Ok(_) | Err(ShelfError::Have) => {}
+                    Err(error) => panic!("an honest sender was refused: {error}"),
+                }
+                assert_eq!(content_of(&shelf, *id).unwrap(), *content);
+            }
+            let files = disk.crash(Survival::Synced).files();
+            assert_eq!(files.len(), shards.len(), "leftovers: {files:?}");
+        },
+        |disk| {
+            drop(Shelf::open(
+                Arc::new(disk.clone()),
+                Path::new("/v/shelf"),
+                KEEP_FREE,
+            ))
+        },
+    );
+}
+
+#[test]
+fn a_full_disk_is_a_clean_refusal() {
+    let kept = shard(40_000, 1);
+    let new = shard(90_000, 2);
+    fill_everywhere(
+        |disk| {
+            store(&open(disk), kept.0, &kept.1).unwrap();
+        },
+        |disk| {
+            let Ok(shelf) = Shelf::open(Arc::new(disk.clone()), Path::new("/v/shelf"), 0) else {
+                return;
+            };
+            match store(&shelf, new.0, &new.1) {
+                Ok(_) => {}
+                Err(error) => {
+                    assert!(error.is_full(), "{error}");
+                    assert!(!shelf.contains(OWNER, new.0));
+                }
+            }
+            assert_eq!(content_of(&shelf, kept.0).unwrap(), kept.1);
+        },
+        |disk, ()| {
+            let shelf = open(disk);
+            assert!(matches!(
+                store(&shelf, new.0, &new.1),
+                Ok(_) | Err(ShelfError::Have)
+            ));
+            assert_eq!(shelf.list().len(), 2);
+            assert_eq!(disk.files().len(), 2);
+        },
+    );
+}
+
+#[test]
+fn room_is_promised_once_and_given_back() {
+    let disk = MemDisk::new();
+    let shelf = open(&disk);
+    disk.set_capacity(Some(KEEP_FREE + 250_000));
+    let (a, content) = shard(100_000, 1);
+    let (b, _) = shard(100_000, 2);
+    let (c, _) = shard(100_000, 3);
+    let mut first = shelf.reserve(OWNER, a, 100_000, NOW).unwrap();
+    let second = shelf.reserve(OWNER, b, 100_000, NOW).unwrap();
+    assert!(matches!(
+        shelf.reserve(OWNER, c, 100_000, NOW),
+        Err(ShelfError::Full { .. })
+    ));
+    assert!(matches!(
+        shelf.reserve(OWNER, a, 100_000, NOW),
+        Err(ShelfError::Busy)
+    ));
+    drop(second);
+    first.write(&content).unwrap();
+    let third = shelf.reserve(OWNER, c, 100_000, NOW).unwrap();
+    drop(third);
+    first.finish().unwrap();
+    assert!(disk.room(Path::new("/")).unwrap().0 > KEEP_FREE);
+    for bytes in [0, u32::MAX] {
+        assert!(matches!(
+            shelf.reserve(OWNER, c, bytes, NOW),
+            Err(ShelfError::BadLength(_))
+        ));
+    }
+}
+
+#[test]
+fn a_broken_transfer_goes_on_where_it_ended() {
+    let disk = MemDisk::new();
+    let (id, content) = shard(200_000, 1);
+    let mut shelf = open(&disk);
+    let mut expected = 0;
+    for round in 0..4 {
+        let mut incoming = shelf.reserve(OWNER, id, 200_000, NOW).unwrap();
+        assert_eq!(incoming.offset(), expected);
+        let from = expected as usize;
+        incoming.write(&content[from..from + 40_000]).unwrap();
+        expected = (expected + 40_000) / GROUP_BYTES as u32 * GROUP_BYTES as u32;
+        drop(incoming);
+        if round % 2 == 0 {
+            shelf = open(&disk.crash(Survival::All));
+        }
+        if round == 0 {
+            // The copy went its own way; the first disk still has the part too.
+            shelf = open(&disk);
+        }
+    }
+    let offset = store(&shelf, id, &content).unwrap();
+    assert_eq!(offset, expected);
+    assert_eq!(content_of(&shelf, id).unwrap(), content);
+}
+
+#[test]
+fn wrong_bytes_leave_nothing() {
+    let disk = MemDisk::new();
+    let shelf = open(&disk);
+    for bytes in [100, 16_384, 50_000] {
+        let (id, mut content) = shard(bytes, 1);
+        content[bytes / 2] ^= 1;
+        assert!(matches!(
+            store(&shelf, id, &content),
+            Err(ShelfError::WrongBytes(_))
+        ));
+        assert!(disk.files().is_empty());
+        content[bytes / 2] ^= 1;
+        let mut incoming = shelf.reserve(OWNER, id, bytes as u32, NOW).unwrap();
+        assert_eq!(incoming.offset(), 0);
+        incoming.write(&content[..bytes - 1]).unwrap();
+        assert!(matches!(
+            incoming.write(b"ab"),
+            Err(ShelfError::WrongBytes(_))
+        ));
+        drop(incoming);
+        assert!(disk.files().is_empty());
+        let mut incoming = shelf.reserve(OWNER, id, bytes as u32, NOW).unwrap();
+        incoming.write(&content[..bytes - 1]).unwrap();
+        assert!(matches!(incoming.finish(), Err(ShelfError::Incomplete)));
+        store(&shelf, id, &content).unwrap();
+        shelf.remove(OWNER, id).unwrap();
+    }
+}
+
+#[test]
+fn stale_and_foreign_parts_are_collected() {
+    let disk = MemDisk::new();
+    disk.set_now(NOW);
+    let begin = |shelf: &Shelf, salt, owner| {
+        let (id, content) = shard(50_000, salt);
+        let mut incoming = shelf.reserve(owner, id, 50_000, NOW).unwrap();
+        incoming.write(&content[..40_000]).unwrap();
+    };
+    let shelf = open(&disk);
+    let gone = MemberId([9; 32]);
+    begin(&shelf, 1, OWNER);
+    begin(&shelf, 2, gone);
+    disk.write_file(Path::new("/v/shelf/incoming/rubbish"), b"x")
+        .unwrap();
+    let name = format!("/v/shelf/incoming/{}.part", shard(1, 9).0);
+    disk.write_file(Path::new(&name), &[0; 1000]).unwrap();
+    let shelf_again = open(&disk);
+    assert_eq!(
+        disk.files().len(),
+        2,
+        "files that are no parts are removed on opening"
+    );
+    drop(shelf);
+    let keep = |owner| owner == OWNER;
+    assert_eq!(shelf_again.collect(NOW, &keep).unwrap(), 1);
+    assert_eq!(shelf_again.collect(NOW + Span::days(6), &keep).unwrap(), 0);
+    let busy = shelf_again
+        .reserve(OWNER, shard(50_000, 1).0, 50_000, NOW)
+        .unwrap();
+    assert_eq!(busy.offset(), 32_768);
+    assert_eq!(shelf_again.collect(NOW + Span::days(8), &keep).unwrap(), 0);
+    drop(busy);
+    assert_eq!(shelf_again.collect(NOW + Span::days(8), &keep).unwrap(), 1);
+    assert!(disk.files().is_empty());
+}
+
+#[test]
+fn another_owner_or_length_starts_anew() {
+    let disk = MemDisk::new();
+    let shelf = open(&disk);
+    let (id, content) = shard(50_000, 1);
+    let mut squatter = shelf.reserve(MemberId([9; 32]), id, 50_001, NOW).unwrap();
+    squatter.write(&[0; 40_000]).unwrap();
+    drop(squatter);
+    assert_eq!(store(&shelf, id, &content).unwrap(), 0);
+    assert_eq!(disk.files().len(), 1);
+}
+
+#[test]
+fn any_flipped_bit_is_found() {
+    let clean = MemDisk::new();
+    let shards = [shard(300, 1), shard(40_000, 2)];
+    for (id, content) in &shards {
+        store(&open(&clean), *id, content).unwrap();
+    }
+    for (id, content) in &shards {
+        let path = open(&clean).inner.path(OWNER, *id);
+        let bits = clean.read_file(&path).unwrap().len() as u64 * 8;
+        // Every bit of the trailer, and some of the content.
+        let content_bits = content.len() as u64 * 8;
+        let owner_bits = content_bits + 256 * content.len().div_ceil(GROUP_BYTES) as u64;
+        for bit in (0..content_bits).step_by(797).chain(content_bits..bits) {
+            let disk = clean.crash(Survival::All);
+            assert!(disk.rot(&path, bit).unwrap());
+            let shelf = open(&disk);
+            let whole = shelf.scrub(OWNER, *id).is_ok();
+            // The owner is told by the path too; the footer's copy serves parts.
+            let harmless = (owner_bits..owner_bits + 256).contains(&bit);
+            assert_eq!(whole, harmless, "bit {bit}");
+            let group = (bit / 8 / GROUP_BYTES as u64) as u32;
+            if bit < content_bits {
+                assert!(shelf.prove(OWNER, *id, group).is_err(), "bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_shortened_file_does_not_count_and_is_replaced() {
+    let disk = MemDisk::new();
+    let (id, content) = shard(40_000, 1);
+    let shelf = open(&disk);
+    store(&shelf, id, &content).unwrap();
+    let path = shelf.inner.path(OWNER, id);
+    let file = disk.open(&path, Open::Write).unwrap();
+    // Some shard has a file of that length, so it is only found out when it is opened.
+    file.set_len(20_000).unwrap();
+    let shelf = open(&disk);
+    assert!(shelf.contains(OWNER, id));
+    assert!(matches!(shelf.read(OWNER, id), Err(ShelfError::Damaged(_))));
+    // No shard has a file of that length.
+    file.set_len(30).unwrap();
+    let shelf = open(&disk);
+    assert!(shelf.list().is_empty());
+    assert_eq!(shelf.damaged(), [(OWNER, id)]);
+    assert!(matches!(shelf.read(OWNER, id), Err(ShelfError::Damaged(_))));
+    store(&shelf, id, &content).unwrap();
+    assert!(shelf.damaged().is_empty());
+    shelf.scrub(OWNER, id).unwrap();
+}
