@@ -142,7 +142,7 @@ fn an_acknowledged_shard_survives_a_cut_at_every_operation() {
                 Arc::new(disk.clone()),
                 Path::new("/v/shelf"),
                 KEEP_FREE,
-            ))
+            ));
         },
     );
 }
