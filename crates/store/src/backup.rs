@@ -211,6 +211,7 @@ pub fn run(
         return Err(BackupError::NoRoots);
     }
     let pack_keys = context.keys.sealing_keys().ok_or(BackupError::NoKeys)?;
+    sweep(context)?;
     let chunk_key = context.keys.chunk_key();
     let chunker = Chunker::new(context.keys);
     let pool = Pool::new(BUFFERS);
@@ -247,4 +248,19 @@ pub fn run(
     };
     report.took = began.elapsed();
     Ok(report)
+}
+
+/// Removes packs from the spool that an interrupted backup left and the catalogue never heard of.
+fn sweep(context: &Context<'_>) -> Result<(), BackupError> {
+    if context.catalogue.needs_rebuild()? {
+        // A catalogue that has been lost knows of nothing yet.
+        return Ok(());
+    }
+    let view = context.catalogue.view()?;
+    for (pack, _) in context.spool.list() {
+        if view.pack_by_id(pack)?.is_none() {
+            context.spool.remove(pack)?;
+        }
+    }
+    Ok(())
 }

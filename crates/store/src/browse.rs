@@ -234,6 +234,18 @@ impl<'a> Library<'a> {
         Ok(self.view.find_chunk(chunk)?.map(|place| place.pack))
     }
 
+    /// Returns the pack that has a chunk, and the chunk's length in bytes.
+    pub(crate) fn place_of(
+        &self,
+        chunk: &ChunkId,
+    ) -> Result<Option<(PackRecord, u32)>, BrowseError> {
+        let Some(place) = self.view.find_chunk(chunk)? else {
+            return Ok(None);
+        };
+        let pack = self.view.pack(place.pack)?;
+        Ok(pack.map(|pack| (pack, place.raw_bytes)))
+    }
+
     /// Returns a pack by its ordinal.
     pub(crate) fn pack(&self, ordinal: u32) -> Result<Option<PackRecord>, BrowseError> {
         Ok(self.view.pack(ordinal)?)

@@ -241,6 +241,11 @@ impl Restorer {
         (self.plan.bytes(), self.bytes.load(Ordering::Relaxed))
     }
 
+    /// Returns how many files are in place.
+    pub fn files_done(&self) -> u64 {
+        self.lock().files
+    }
+
     /// Writes all that a pack contributes. A pack must be fed once.
     ///
     /// # Errors
