@@ -148,8 +148,8 @@ impl Circle {
 
     /// Returns the entry if it is the next one of its feed, and there is room for that feed.
     pub fn check(&self, signed: &SignedEntry) -> Result<Entry, FeedError> {
-        let device = signed.verify()?.device;
-        let entry = self.chain(device).check(signed)?;
+        let entry = signed.verify()?;
+        self.chain(entry.device).follows(&entry, signed)?;
         if entry.seq == 0 {
             let (_, certificate) = certified(&entry)?;
             if !self.has_room(&certificate) {

@@ -172,6 +172,12 @@ impl Chain {
     /// duplicate, and a fork there shows at the first entry that follows it.
     pub fn check(&self, signed: &SignedEntry) -> Result<Entry, FeedError> {
         let entry = signed.verify()?;
+        self.follows(&entry, signed)?;
+        Ok(entry)
+    }
+
+    /// Tells why a verified entry is not the next one of this feed, if it isn't.
+    pub(crate) fn follows(&self, entry: &Entry, signed: &SignedEntry) -> Result<(), FeedError> {
         let (have, seq) = (self.tip.len, entry.seq);
         if entry.circle != self.circle {
             return Err(FeedError::ForeignCircle);
@@ -198,9 +204,9 @@ impl Chain {
             });
         }
         if seq == 0 {
-            certified(&entry)?;
+            certified(entry)?;
         }
-        Ok(entry)
+        Ok(())
     }
 
     /// Checks the entry and goes on after it.

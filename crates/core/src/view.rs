@@ -364,7 +364,10 @@ impl Node {
     /// pack is unknown.
     pub fn pack_health(&self, pack: PackId, now: Timestamp) -> Option<u32> {
         let record = &self.inventory.pack(pack)?.record;
-        Some(self.inventory.health(record, &self.circle, self.member, now))
+        Some(
+            self.inventory
+                .health(record, &self.circle, self.member, now),
+        )
     }
 
     /// Tells whether the plan for a device of another member has shards to put there.

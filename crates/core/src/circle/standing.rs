@@ -62,6 +62,19 @@ impl<'a> Evidence<'a> {
             invitations,
         }
     }
+
+    /// Tells whether a removal cuts off anything that lets people in. Mostly it doesn't.
+    fn is_cut_by(&self, removal: &Removal<'_>, reach: &Reach) -> bool {
+        let admissions = self.admissions.iter().map(|(place, _)| place);
+        let invitations = self.invitations.values().flatten().map(|(place, _)| place);
+        (admissions.chain(invitations)).any(|(device, seq)| {
+            let covered = match removal.revocation.subject {
+                Subject::Device(subject) => *device == subject,
+                Subject::Member(subject) => reach.owners.get(device) == Some(&subject),
+            };
+            covered && *seq >= removal.seen(*device)
+        })
+    }
 }
 
 /// The judgement.
@@ -88,7 +101,7 @@ impl Standing {
     pub(super) fn judge(evidence: &Evidence<'_>) -> Self {
         let raw = Reach::without_contests(evidence, &Cuts::default());
         let mut cuts = Cuts::default();
-        let mut reach = Reach::of(evidence, &cuts);
+        let mut reach = raw.clone().settled(evidence, &cuts);
         for removal in removals(evidence, &raw) {
             let Some(owner) = reach.owners.get(&removal.author).copied() else {
                 continue;
@@ -101,7 +114,12 @@ impl Standing {
             }
             let mut trial_cuts = cuts.clone();
             trial_cuts.add(&removal);
-            let trial = Reach::of(evidence, &trial_cuts);
+            if !evidence.is_cut_by(&removal, &reach) {
+                cuts = trial_cuts;
+                continue;
+            }
+            let trial = Reach::without_contests(evidence, &trial_cuts);
+            let trial = trial.settled(evidence, &trial_cuts);
             // Nobody saws off the branch they sit on: a removal that would undo its own author's
             // admission is void.
             if trial.members.contains_key(&owner) {
@@ -170,6 +188,14 @@ struct Removal<'a> {
     revocation: &'a Revocation,
 }
 
+impl Removal<'_> {
+    /// Returns how many entries of a device's feed the author had seen.
+    fn seen(&self, device: DeviceId) -> u64 {
+        let seen = &self.revocation.seen;
+        (seen.iter().find(|(known, _)| *known == device)).map_or(0, |(_, len)| *len)
+    }
+}
+
 /// Returns all removals that name somebody known, in the order in which they are weighed: authors
 /// nearest to the founding first, then by position, then by author.
 fn removals<'a>(evidence: &Evidence<'a>, raw: &Reach) -> Vec<Removal<'a>> {
@@ -230,10 +256,7 @@ impl<'a> Cuts<'a> {
     /// Returns the position from which on the device's entries don't count.
     fn of(&self, device: DeviceId, owner: Option<MemberId>) -> u64 {
         self.against(device, owner)
-            .map(|removal| {
-                let seen = &removal.revocation.seen;
-                (seen.iter().find(|(known, _)| *known == device)).map_or(0, |(_, len)| *len)
-            })
+            .map(|removal| removal.seen(device))
             .min()
             .unwrap_or(u64::MAX)
     }
@@ -268,24 +291,24 @@ struct Reach {
 }
 
 impl Reach {
-    /// Follows the admissions that no removal cuts off, leaving out contested invites.
-    fn of(evidence: &Evidence<'_>, cuts: &Cuts<'_>) -> Self {
-        let all = Self::without_contests(evidence, cuts);
-        if all.contested.is_empty() {
-            return all;
+    /// Leaves out the admissions by contested invites, if there are any.
+    fn settled(self, evidence: &Evidence<'_>, cuts: &Cuts<'_>) -> Self {
+        if self.contested.is_empty() {
+            return self;
         }
-        let refused = all.contested;
-        let mut reach = Self::follow(evidence, cuts, &refused);
-        reach.contested = refused;
+        let mut reach = Self::follow(evidence, cuts, &self.contested);
+        reach.contested = self.contested;
         reach
     }
 
+    /// Follows the admissions that no removal cuts off, and finds the contested invites.
     fn without_contests(evidence: &Evidence<'_>, cuts: &Cuts<'_>) -> Self {
         let mut reach = Self::follow(evidence, cuts, &BTreeMap::new());
         reach.contested = reach.claims(evidence, cuts);
         reach
     }
 
+    /// Follows the admissions that no removal cuts off, but those by refused invites.
     fn follow(
         evidence: &Evidence<'_>,
         cuts: &Cuts<'_>,
@@ -311,25 +334,20 @@ impl Reach {
             place: None,
         };
         reach.members.insert(founder, reached);
+        let mut pending: Vec<_> = (evidence.admissions.iter())
+            .filter(|(_, blessing)| !refused.contains_key(&blessing.invite))
+            .collect();
         loop {
             reached.level += 1;
-            let mut next = Vec::new();
-            for &(place, blessing) in &evidence.admissions {
-                let fresh = !reach.members.contains_key(&blessing.card.member)
-                    || !reach.used.contains_key(&blessing.invite);
-                if fresh
-                    && !refused.contains_key(&blessing.invite)
-                    && reach.counts(evidence, cuts, place, blessing)
-                {
-                    next.push((place, blessing));
-                }
-            }
+            let (next, rest): (Vec<_>, Vec<_>) = (pending.into_iter())
+                .partition(|(place, blessing)| reach.counts(evidence, cuts, *place, blessing));
             if next.is_empty() {
                 return reach;
             }
+            pending = rest;
             for (place, blessing) in next {
                 let member = blessing.card.member;
-                reached.place = Some(place);
+                reached.place = Some(*place);
                 reach.members.entry(member).or_insert(reached);
                 reach.used.entry(blessing.invite).or_insert(member);
                 let device = blessing.certificate.statement.device;
