@@ -31,7 +31,7 @@ const PENDING_MAX: usize = 4096;
 /// What a crash leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Survival {
-    /// Everything: only the process died.
+    /// Everything, as if the kernel had written all of it back just in time.
     All,
     /// What was synced, and nothing else.
     Synced,
@@ -170,6 +170,12 @@ impl MemDisk {
     /// nothing changes, until [`Self::crash`] gives the disk that is found afterwards.
     pub fn freeze_after(&self, ops: u64) {
         self.state().freeze_after = Some(ops);
+    }
+
+    /// Undoes [`Self::freeze_after`]: not the power failed but the process died. What it had not
+    /// synced is there, and still not synced.
+    pub fn thaw(&self) {
+        self.state().freeze_after = None;
     }
 
     /// Lets there be no room once [`Self::ops`] has reached `ops`, or room again. Writes and new

@@ -72,3 +72,25 @@ pub(crate) fn fill_everywhere<A>(
         check(&disk, &acknowledged);
     }
 }
+
+/// Kills the process at every operation of `work`, lets `see` look, and cuts the power then: what was
+/// seen once, and may have been told to others, is seen again.
+pub(crate) fn what_is_seen_stays<S: PartialEq + std::fmt::Debug>(
+    prepare: impl Fn(&MemDisk),
+    work: impl Fn(&MemDisk),
+    see: impl Fn(&MemDisk) -> S,
+) {
+    let whole = MemDisk::new();
+    prepare(&whole);
+    let first = whole.ops();
+    work(&whole);
+    for cut in first..=whole.ops() {
+        let disk = MemDisk::new();
+        prepare(&disk);
+        disk.freeze_after(cut);
+        work(&disk);
+        disk.thaw();
+        let seen = see(&disk);
+        assert_eq!(see(&disk.crash(Survival::Synced)), seen, "cut {cut}");
+    }
+}

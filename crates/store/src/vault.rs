@@ -105,6 +105,11 @@ impl Vault {
         {
             return Err(VaultError::Foreign(home.to_owned()));
         }
+        for directory in home.ancestors().skip(1) {
+            // An earlier try may have been killed before it synced the names it made. Directories
+            // that we may not open aren't ours to have made.
+            let _ = disk.sync_dir(directory);
+        }
         let lock = take_lock(&*disk, home)?;
         if disk.metadata(&home.join("identity")).is_ok() {
             // Another process was faster.
@@ -132,6 +137,9 @@ impl Vault {
         }
         let lock = take_lock(&*disk, home)?;
         let identity = read_identity(&*disk, &path)?;
+        // It may have been replaced by a process that was killed before it synced the name. Whoever
+        // sees the new one must not find the old one after a power cut.
+        disk.sync_dir(home).at("sync", home)?;
         Ok(Self {
             disk,
             home: home.to_owned(),

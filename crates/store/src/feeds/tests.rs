@@ -6,7 +6,7 @@ use ed25519_dalek::SigningKey;
 use super::*;
 use crate::{
     mem_disk::{MemDisk, Survival},
-    trial::{cut_everywhere, fill_everywhere},
+    trial::{cut_everywhere, fill_everywhere, what_is_seen_stays},
 };
 
 const OWN: DeviceId = DeviceId([1; 32]);
@@ -141,6 +141,22 @@ fn own_entries_survive_a_cut_at_every_operation() {
             assert_eq!(open(&disk.crash(Survival::Synced)).unwrap().1[&OWN], all);
         },
         |disk| drop(open(disk)),
+    );
+}
+
+#[test]
+fn own_entries_seen_after_a_kill_stay() {
+    let all = entries(0, 12);
+    what_is_seen_stays(
+        |disk| drop(open(disk).unwrap()),
+        |disk| {
+            let Ok((feeds, _)) = open(disk) else { return };
+            for from in [0, 5] {
+                let to = usize::try_from(from).unwrap() + 6;
+                let _ = feeds.append(OWN, from, &all[to - 6..to]);
+            }
+        },
+        |disk| open(disk).unwrap().1.remove(&OWN),
     );
 }
 

@@ -5,7 +5,7 @@ use carryall_core::{limits::GROUP_BYTES, proof};
 use super::*;
 use crate::{
     mem_disk::{MemDisk, Survival},
-    trial::{cut_everywhere, fill_everywhere},
+    trial::{cut_everywhere, fill_everywhere, what_is_seen_stays},
 };
 
 const OWNER: MemberId = MemberId([7; 32]);
@@ -144,6 +144,22 @@ fn an_acknowledged_shard_survives_a_cut_at_every_operation() {
                 KEEP_FREE,
             ));
         },
+    );
+}
+
+#[test]
+fn shards_seen_after_a_kill_stay() {
+    let shards = [shard(50_000, 1), shard(100, 3)];
+    what_is_seen_stays(
+        |_| (),
+        |disk| {
+            let opened = Shelf::open(Arc::new(disk.clone()), Path::new("/v/shelf"), KEEP_FREE);
+            let Ok(shelf) = opened else { return };
+            for (id, content) in &shards {
+                let _ = store(&shelf, *id, content);
+            }
+        },
+        |disk| open(disk).list(),
     );
 }
 

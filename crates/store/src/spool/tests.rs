@@ -1,7 +1,10 @@
 //! Spooled packs are durable once synced, and never wrong.
 
 use super::*;
-use crate::mem_disk::{MemDisk, Survival};
+use crate::{
+    mem_disk::{MemDisk, Survival},
+    trial::what_is_seen_stays,
+};
 
 fn open(disk: &MemDisk) -> Result<Spool, SpoolError> {
     Spool::open(Arc::new(disk.clone()), Path::new("/v/spool"), 10_000)
@@ -84,6 +87,28 @@ fn unsynced_packs_leave_nothing_behind() {
     assert_eq!(after.files().len(), 1);
     let again = open(&after).unwrap();
     assert_eq!((again.bytes(), after.files().len()), (0, 0));
+}
+
+#[test]
+fn packs_seen_after_a_kill_stay() {
+    let packs: Vec<_> = (0..3).map(|salt| pack(salt, 1000)).collect();
+    what_is_seen_stays(
+        |_| (),
+        |disk| {
+            let Ok(spool) = open(disk) else { return };
+            for (id, bytes) in &packs {
+                let _ = spool.put(*id, bytes);
+                let _ = spool.sync();
+            }
+        },
+        |disk| {
+            let spool = open(disk).unwrap();
+            let packs = spool.list().into_iter();
+            packs
+                .map(|(id, _)| spool.get(id).unwrap())
+                .collect::<Vec<_>>()
+        },
+    );
 }
 
 #[test]

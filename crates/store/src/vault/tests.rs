@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     mem_disk::{MemDisk, Survival},
     os_disk::OsDisk,
-    trial::{cut_everywhere, fill_everywhere},
+    trial::{cut_everywhere, fill_everywhere, what_is_seen_stays},
 };
 
 const HOME: &str = "/home/anna/carryall";
@@ -111,6 +111,24 @@ fn a_cut_at_every_operation_leaves_no_vault_or_a_whole_one() {
             );
         },
         |disk| drop(open(disk).or_else(|_| create(disk, 1))),
+    );
+}
+
+#[test]
+fn an_identity_seen_after_a_kill_stays() {
+    what_is_seen_stays(
+        |disk| drop(create(disk, 1).unwrap()),
+        |disk| {
+            if let Ok(vault) = open(disk) {
+                let _ = vault.replace_identity(identity(2));
+            }
+        },
+        |disk| open(disk).unwrap().identity().device(),
+    );
+    what_is_seen_stays(
+        |_| (),
+        |disk| drop(create(disk, 1)),
+        |disk| open(disk).map(|vault| vault.identity().device()).ok(),
     );
 }
 
