@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use carryall_core::{event::Gate, gate::Alpn};
+use carryall_core::{event::Gate, gate::Alpn, limits};
 use iroh::endpoint::Incoming;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -18,6 +18,9 @@ use crate::net::Net;
 const HANDSHAKES_MAX: usize = 64;
 /// From so many on, callers must first prove that they can be reached at their address.
 const HANDSHAKES_UNPROVEN: usize = 16;
+
+/// Links above which nobody is let in: more than a circle has devices. Dialling goes on.
+const LINKS_MAX: usize = 2 * limits::DEVICES_MAX;
 
 /// The protocol names that open a gate, and which.
 #[derive(Debug, Default)]
@@ -49,7 +52,7 @@ impl Gates {
 pub(crate) async fn run(net: Net) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     while let Some(incoming) = net.endpoint().accept().await {
-        if !net.gates().may_answer(&incoming) {
+        if !net.gates().may_answer(&incoming) || net.links_up() >= LINKS_MAX {
             incoming.ignore();
             continue;
         }

@@ -135,13 +135,14 @@ impl Speaker {
     }
 
     fn obey(&mut self, order: Order) {
-        let first = self.voice.is_none();
         let burst = match order {
             Order::Voice(voice, table) => {
+                let known = self.voice.as_ref().map(|(voice, _)| &voice.seeds);
+                let renamed = known != Some(&voice.seeds);
                 self.voice = Some((voice, table));
-                first
+                renamed
             }
-            Order::Announce => !first,
+            Order::Announce => self.voice.is_some(),
         };
         if burst {
             self.timetable.announce(Instant::now(), random);

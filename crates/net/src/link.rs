@@ -112,7 +112,13 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.link.state().under_way.remove(&self.key);
+        let mut state = self.link.state();
+        // A newer transfer of the same shard may have taken the place.
+        if let Some((done, _)) = state.under_way.get(&self.key)
+            && Arc::ptr_eq(done, &self.done)
+        {
+            state.under_way.remove(&self.key);
+        }
     }
 }
 

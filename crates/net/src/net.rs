@@ -135,8 +135,7 @@ impl Net {
         self.0.endpoint.closed().run_until(future).await
     }
 
-    /// Sets what our beacons say and whose we recognise. The first call begins to speak, with a
-    /// burst.
+    /// Sets what our beacons say and whose we recognise. New seeds begin a burst.
     pub fn set_beacon(&self, voice: BeaconVoice, table: BeaconTable) {
         self.order(Order::Voice(voice, table));
     }
@@ -330,7 +329,8 @@ impl Net {
         links.values().flat_map(|link| link.transfers()).collect()
     }
 
-    /// Returns the addresses at which this node can be dialled from this machine's networks.
+    /// Returns the addresses at which this node can be dialled from this machine's networks; those
+    /// of the loopback interface only where there are no others.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let interfaces = interface::list().unwrap_or_default();
         let mut addresses = Vec::new();
@@ -348,8 +348,11 @@ impl Net {
                     .map(|interface| SocketAddr::new(interface.ip, bound.port())),
             );
         }
-        // Loopback last: it is of use on this machine only.
-        addresses.sort_by_key(|address| (address.ip().is_loopback(), *address));
+        // To other machines, loopback addresses would mean themselves.
+        if addresses.iter().any(|address| !address.ip().is_loopback()) {
+            addresses.retain(|address| !address.ip().is_loopback());
+        }
+        addresses.sort();
         addresses.dedup();
         addresses
     }
@@ -384,6 +387,10 @@ impl Net {
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.0.endpoint
+    }
+
+    pub(crate) fn links_up(&self) -> usize {
+        self.links().len()
     }
 
     pub(crate) fn gates(&self) -> &Gates {
