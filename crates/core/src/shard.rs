@@ -18,8 +18,11 @@ use crate::{
 
 /// The code's granule: only shard lengths that are multiples of it are stable across versions.
 const GRANULE: usize = 64;
-/// Width of a stripe, in bytes of each shard.
+/// Width of a stripe when encoding, in bytes of each shard.
 const STRIPE_BYTES: usize = 16 << 10;
+/// Memory of one stripe when decoding. Each call of the decoder costs milliseconds before its first
+/// byte, so its stripes are wide: some sixteen calls for a pack (measured best).
+const DECODE_BYTES: usize = 4 << 20;
 
 /// Why a pack can't be coded or rebuilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -261,9 +264,10 @@ fn restore_stripes(
     pack: &mut [u8],
 ) -> Result<(), CodeError> {
     let k = usize::from(coding.k);
+    let stripe_bytes = DECODE_BYTES / usize::from(coding.n).next_power_of_two();
     let mut decoder: Option<ReedSolomonDecoder> = None;
-    for start in (0..coding.bytes()).step_by(STRIPE_BYTES) {
-        let width = STRIPE_BYTES.min(coding.bytes() - start);
+    for start in (0..coding.bytes()).step_by(stripe_bytes) {
+        let width = stripe_bytes.min(coding.bytes() - start);
         let decoder = match &mut decoder {
             Some(decoder) => {
                 decoder
@@ -296,13 +300,25 @@ fn restore_stripes(
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::String;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::{golden::assert_golden, id::hex};
+
+    fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+        let mut noise = vec![0; bytes];
+        blake3::Hasher::new()
+            .update(&seed.to_le_bytes())
+            .finalize_xof()
+            .fill(&mut noise);
+        noise
+    }
 
     #[test]
     fn any_k_shards_rebuild() {
-        let pack: Vec<u8> = (0..100_003_u32)
-            .map(|i| u8::try_from(i % 251).unwrap())
-            .collect();
+        let pack = noise(1, 100_003);
         let coding = Coding::new(3, pack.len()).unwrap();
         let shards = encode(&pack, &coding).unwrap();
         assert_eq!(shards.len(), 8);
@@ -313,6 +329,149 @@ mod tests {
                     assert_eq!(rebuild(&coding, &some, pack.len()).unwrap(), pack);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn one_data_shard_is_the_pack_itself() {
+        let pack = noise(2, 12_345);
+        let coding = Coding::new(1, pack.len()).unwrap();
+        assert_eq!((coding.n, coding.bytes()), (1, pack.len()));
+        let shards = encode(&pack, &coding).unwrap();
+        assert!(matches!(shards[..], [Cow::Borrowed(shard)] if core::ptr::eq(shard, &*pack)));
+        let id = crate::pack::pack_id(&pack).0;
+        assert_eq!(shard_ids(&pack, &coding).unwrap(), [ShardId(id)]);
+        assert_eq!(rebuild(&coding, &[(0, &pack)], pack.len()).unwrap(), pack);
+    }
+
+    #[test]
+    fn shards_never_change() {
+        let pack = noise(3, 70_001);
+        let ids = |k| {
+            let coding = Coding::new(k, pack.len()).unwrap();
+            let ids = shard_ids(&pack, &coding).unwrap();
+            ids.iter()
+                .map(|id| hex(&id.0[..8]))
+                .collect::<Vec<String>>()
+                .join(" ")
+        };
+        assert_golden(
+            include_str!("../../../testdata/format/shard.txt"),
+            &[
+                ("k1", ids(1)),
+                ("k2", ids(2)),
+                ("k4", ids(4)),
+                ("k7", ids(7)),
+            ],
+        );
+    }
+
+    /// Stripes give what the library gives for whole shards.
+    #[test]
+    fn stripes_do_not_show() {
+        let pack = noise(4, 5 * STRIPE_BYTES * 3 + 1000);
+        let coding = Coding::new(5, pack.len()).unwrap();
+        let shards = encode(&pack, &coding).unwrap();
+        let whole = reed_solomon_simd::encode(5, coding.recovery(), &shards[..5]).unwrap();
+        assert_eq!(shards[5..], whole);
+    }
+
+    #[test]
+    fn wide_packs_are_decoded_in_several_stripes() {
+        let pack = noise(5, 2 * DECODE_BYTES);
+        let coding = Coding::new(2, pack.len()).unwrap();
+        let shards = encode(&pack, &coding).unwrap();
+        let some = [(5, &*shards[5]), (3, &*shards[3])];
+        assert!(rebuild(&coding, &some, pack.len()).unwrap() == pack);
+    }
+
+    #[test]
+    fn the_widest_coding_works() {
+        let pack = noise(6, 9_999);
+        let coding = Coding::new(DATA_SHARDS_MAX, pack.len()).unwrap();
+        let shards = encode(&pack, &coding).unwrap();
+        let last: Vec<(u8, &[u8])> = (coding.n - coding.k..coding.n)
+            .map(|index| (index, &*shards[usize::from(index)]))
+            .collect();
+        assert_eq!(rebuild(&coding, &last, pack.len()).unwrap(), pack);
+    }
+
+    #[test]
+    fn impossible_codings_are_refused() {
+        for (k, bytes) in [
+            (0, 100),
+            (DATA_SHARDS_MAX + 1, 100),
+            (2, 0),
+            (2, SEALED_BYTES_MAX + 1),
+        ] {
+            assert_eq!(Coding::new(k, bytes), Err(CodeError::Coding));
+        }
+        let good = Coding::new(2, 1000).unwrap();
+        let bad = [
+            Coding { n: 2, ..good },
+            Coding { n: 0, ..good },
+            Coding { k: 1, ..good },
+            Coding { k: 6, ..good },
+            Coding {
+                shard_bytes: 576,
+                ..good
+            },
+            Coding {
+                shard_bytes: u32::MAX,
+                ..good
+            },
+        ];
+        for coding in bad {
+            assert_eq!(coding.check(1000), Err(CodeError::Coding), "{coding:?}");
+            assert_eq!(encode(&[1; 1000], &coding), Err(CodeError::Coding));
+            assert_eq!(rebuild(&coding, &[], 1000), Err(CodeError::Coding));
+        }
+        assert_eq!(encode_one(&[1; 1000], &good, 6), Err(CodeError::Index));
+    }
+
+    #[test]
+    fn wrong_shards_are_refused() {
+        let pack = noise(7, 1000);
+        let coding = Coding::new(2, pack.len()).unwrap();
+        let shards = encode(&pack, &coding).unwrap();
+        let (first, last) = (&*shards[0], &*shards[5]);
+        let (found, needed) = (1, 2);
+        for (some, error) in [
+            (vec![], CodeError::TooFew { found: 0, needed }),
+            (vec![(0, first)], CodeError::TooFew { found, needed }),
+            (vec![(0, first), (0, first)], CodeError::Shard),
+            (vec![(0, first), (6, last)], CodeError::Shard),
+            (vec![(0, first), (5, &last[1..])], CodeError::Shard),
+        ] {
+            assert_eq!(rebuild(&coding, &some, pack.len()), Err(error));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn all_forms_agree_and_rebuild(
+            k in 1_u8..12,
+            bytes in 1_usize..120_000,
+            seed: u64,
+            order: u64,
+        ) {
+            let pack = noise(seed, bytes);
+            let coding = Coding::new(k, bytes).unwrap();
+            let shards = encode(&pack, &coding).unwrap();
+            let ids = shard_ids(&pack, &coding).unwrap();
+            prop_assert_eq!(shards.len(), usize::from(coding.n));
+            for (index, (shard, id)) in (0..).zip(shards.iter().zip(&ids)) {
+                prop_assert_eq!(shard_id(shard), *id);
+                prop_assert_eq!(&encode_one(&pack, &coding, index).unwrap(), shard);
+            }
+            let mut some: Vec<(u8, &[u8])> = (0..).zip(shards.iter().map(|s| &**s)).collect();
+            let salt = order.to_le_bytes();
+            some.sort_by_key(|(index, _)| *blake3::keyed_hash(&[*index; 32], &salt).as_bytes());
+            // One more than needed does no harm.
+            some.truncate(usize::from(k) + usize::from(coding.n > k && seed % 2 == 0));
+            prop_assert_eq!(rebuild(&coding, &some, bytes).unwrap(), pack);
         }
     }
 }
