@@ -5,6 +5,8 @@
 //! which seals nothing else, so nonces can count from zero and a pack can be rebuilt bit by bit from
 //! its sources. Friends see the bucket's length and nothing more.
 
+mod range;
+
 use alloc::{borrow::Cow, vec::Vec};
 use core::ops::Range;
 
@@ -12,9 +14,10 @@ use ring::aead::{Aad, LessSafeKey, Nonce};
 use thiserror::Error;
 use zeroize::Zeroize;
 
+pub use self::range::{PackReader, stored_range};
 use crate::{
     chunk::chunk_id,
-    compression::{CODEC, Compressor, expand},
+    compression::{CODEC, Compressor, Expander},
     id::{ChunkId, PackId},
     key::{ChunkKey, PackKeys},
     limits::{CHUNK_BYTES_MAX, PACK_BYTES, PACK_CHUNKS_MAX},
@@ -88,7 +91,7 @@ pub enum OpenError {
 }
 
 /// A sealed pack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SealedPack {
     /// BLAKE3 of the ciphertext.
     pub id: PackId,
@@ -100,12 +103,24 @@ pub struct SealedPack {
     pub chunks: Vec<PackedChunk>,
 }
 
+impl core::fmt::Debug for SealedPack {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "SealedPack({:?}, {} chunks)", self.id, self.chunks.len())
+    }
+}
+
 /// Gathers chunks until they fill a pack, then seals them. To be used again and again: it keeps its
 /// buffer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct PackBuilder {
     chunks: Vec<PackedChunk>,
     payload: Vec<u8>,
+}
+
+impl core::fmt::Debug for PackBuilder {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "PackBuilder({} chunks)", self.chunks.len())
+    }
 }
 
 impl PackBuilder {
@@ -141,7 +156,9 @@ impl PackBuilder {
     /// Adds a chunk as [`Compressor::store`] made it: `stored` is a frame, or the raw chunk where
     /// it is as long as `raw_bytes`.
     pub fn add(&mut self, id: ChunkId, raw_bytes: usize, stored: &[u8]) -> Result<(), AddError> {
-        if raw_bytes == 0 || raw_bytes > CHUNK_BYTES_MAX || stored.len() > raw_bytes {
+        let possible =
+            (1..=CHUNK_BYTES_MAX).contains(&raw_bytes) && (1..=raw_bytes).contains(&stored.len());
+        if !possible {
             return Err(AddError::Length);
         }
         if !self.fits(stored.len()) {
@@ -398,10 +415,20 @@ impl OpenPack {
 
     /// Returns the content of the chunk at a position, after checking it against its id.
     pub fn chunk(&self, key: &ChunkKey, position: usize) -> Result<Cow<'_, [u8]>, OpenError> {
+        self.chunk_with(key, position, &mut Expander::new())
+    }
+
+    /// Does the same with an expander that the caller keeps: worth it for many small chunks.
+    pub fn chunk_with(
+        &self,
+        key: &ChunkKey,
+        position: usize,
+        expander: &mut Expander,
+    ) -> Result<Cow<'_, [u8]>, OpenError> {
         let chunk = self.chunks.get(position).ok_or(OpenError::NoSuchChunk)?;
         let start = *self.starts.get(position).ok_or(OpenError::NoSuchChunk)?;
         let stored = &self.plain[start..start + chunk.stored_bytes as usize];
-        expanded(key, chunk, stored)
+        expanded(key, chunk, stored, expander)
     }
 
     /// Returns the buffer for the next pack.
@@ -415,12 +442,15 @@ fn expanded<'a>(
     key: &ChunkKey,
     chunk: &PackedChunk,
     stored: &'a [u8],
+    expander: &mut Expander,
 ) -> Result<Cow<'a, [u8]>, OpenError> {
     let raw = if chunk.stored_bytes == chunk.raw_bytes {
         Cow::Borrowed(stored)
     } else {
         let mut raw = Vec::new();
-        expand(stored, chunk.raw_bytes as usize, &mut raw).map_err(|_| OpenError::DamagedChunk)?;
+        expander
+            .expand(stored, chunk.raw_bytes as usize, &mut raw)
+            .map_err(|_| OpenError::DamagedChunk)?;
         Cow::Owned(raw)
     };
     if chunk_id(key, &raw) == chunk.id {
@@ -546,13 +576,16 @@ fn u32_at(bytes: &[u8], at: usize) -> Result<u32, OpenError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use alloc::vec;
 
-    use super::*;
-    use crate::key::VaultKeys;
+    use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, aead::AeadInPlace as _};
+    use proptest::prelude::*;
 
-    fn vault() -> VaultKeys {
+    use super::*;
+    use crate::{golden::assert_golden, id::hex, key::VaultKeys};
+
+    pub(crate) fn vault() -> VaultKeys {
         VaultKeys::generate([1; 96])
     }
 
@@ -566,7 +599,7 @@ mod tests {
     }
 
     /// Chunks that are stored raw and compressed in turn.
-    fn contents() -> Vec<Vec<u8>> {
+    pub(crate) fn contents() -> Vec<Vec<u8>> {
         vec![
             noise(1, 300_000),
             vec![7; 500_000],
@@ -576,7 +609,7 @@ mod tests {
         ]
     }
 
-    fn sealed(vault: &VaultKeys, contents: &[Vec<u8>]) -> SealedPack {
+    pub(crate) fn sealed(vault: &VaultKeys, contents: &[Vec<u8>]) -> SealedPack {
         let mut builder = PackBuilder::new();
         let mut compressor = Compressor::new();
         for raw in contents {
@@ -586,17 +619,30 @@ mod tests {
         builder.seal(&vault.sealing_keys().unwrap(), Vec::new())
     }
 
+    fn small() -> SealedPack {
+        sealed(&vault(), &[b"carryall".to_vec(), vec![7; 5_000]])
+    }
+
+    fn open(bytes: &[u8]) -> Result<OpenPack, OpenError> {
+        OpenPack::open(&vault().sealing_keys().unwrap(), bytes.to_vec())
+    }
+
     #[test]
     fn a_pack_opens_and_is_rebuilt_bit_by_bit() {
         let vault = vault();
         let (keys, key) = (vault.sealing_keys().unwrap(), vault.chunk_key());
         let pack = sealed(&vault, &contents());
         assert_eq!(pack.id, pack_id(&pack.bytes));
-        let open = OpenPack::open(&keys, pack.bytes.clone()).unwrap();
+        let open = open(&pack.bytes).unwrap();
         assert_eq!(open.chunks(), pack.chunks);
+        let mut expander = Expander::new();
         for (position, raw) in contents().iter().enumerate() {
             assert_eq!(&*open.chunk(&key, position).unwrap(), raw.as_slice());
+            let again = open.chunk_with(&key, position, &mut expander).unwrap();
+            assert_eq!(&*again, raw.as_slice());
+            assert_eq!(open.position(&pack.chunks[position].id), Some(position));
         }
+        assert_eq!(open.chunk(&key, 5).unwrap_err(), OpenError::NoSuchChunk);
         let mut builder = PackBuilder::new();
         let mut compressor = Compressor::new();
         for (recorded, raw) in pack.chunks.iter().zip(contents()) {
@@ -605,5 +651,293 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(builder.seal(&keys, open.into_buffer()), pack);
+        assert!(builder.is_empty());
+    }
+
+    #[test]
+    fn a_changed_source_is_not_rebuilt() {
+        let vault = vault();
+        let key = vault.chunk_key();
+        let pack = sealed(&vault, &contents());
+        let (mut builder, mut compressor) = (PackBuilder::new(), Compressor::new());
+        let mut again = |recorded: &PackedChunk, raw: &[u8]| {
+            builder.add_again(&key, recorded, raw, &mut compressor)
+        };
+        let mut changed = contents().remove(0);
+        changed[77] ^= 1;
+        assert_eq!(again(&pack.chunks[0], &changed), Err(AddError::Changed));
+        assert_eq!(again(&pack.chunks[0], &[]), Err(AddError::Changed));
+        // Another encoder, as it shows: another length, or a frame where ours finds no gain.
+        let mut other = pack.chunks[1];
+        other.stored_bytes += 1;
+        assert_eq!(again(&other, &contents()[1]), Err(AddError::Encoder));
+        let mut gained = pack.chunks[0];
+        gained.stored_bytes -= 1;
+        assert_eq!(again(&gained, &contents()[0]), Err(AddError::Encoder));
+    }
+
+    #[test]
+    fn packs_never_change() {
+        let pack = small();
+        assert_golden(
+            include_str!("../../../testdata/format/pack.txt"),
+            &[
+                ("id", hex(&pack.id.0)),
+                ("bytes", alloc::format!("{}", pack.bytes.len())),
+                ("header", hex(&encode_header(pack.epoch, &pack.chunks))),
+                ("preamble", hex(&pack.bytes[..PREAMBLE_BYTES])),
+                ("first", hex(&pack.bytes[PREAMBLE_BYTES..][..64])),
+                ("tag", hex(&pack.bytes[pack.bytes.len() - TAG_BYTES..])),
+            ],
+        );
+    }
+
+    /// Another implementation of the cipher, driven by docs/format.md, agrees with ring.
+    #[test]
+    fn the_cipher_is_chacha20_poly1305_as_others_write_it() {
+        let vault = vault();
+        let pack = sealed(&vault, &contents());
+        let siv: [u8; 32] = pack.bytes[..32].try_into().unwrap();
+        let epoch_key = vault.epochs[0];
+        let enc = blake3::derive_key("carryall 2026 pack-enc v1", &epoch_key);
+        let once = blake3::keyed_hash(&enc, &[b"pack", &siv[..]].concat());
+        let commitment = blake3::keyed_hash(once.as_bytes(), b"commit");
+        assert_eq!(&pack.bytes[32..64], commitment.as_bytes());
+        let cipher = ChaCha20Poly1305::new(once.as_bytes().into());
+        let associated = [b"carryall pack v1", &siv[..]].concat();
+        let mut plain = Vec::new();
+        let segments = pack.bytes[64..].chunks(65_536 + 16);
+        let count = segments.len();
+        for (i, segment) in segments.enumerate() {
+            let mut nonce = [0; 12];
+            nonce[3..11].copy_from_slice(&(i as u64).to_be_bytes());
+            nonce[11] = u8::from(i + 1 == count);
+            let (bytes, tag) = segment.split_at(segment.len() - 16);
+            let mut bytes = bytes.to_vec();
+            cipher
+                .decrypt_in_place_detached(&nonce.into(), &associated, &mut bytes, tag.into())
+                .unwrap();
+            plain.extend(bytes);
+        }
+        let siv_key = blake3::derive_key("carryall 2026 pack-siv v1", &epoch_key);
+        let length = (plain.len() as u64).to_le_bytes();
+        let expected = blake3::keyed_hash(&siv_key, &[&length[..], &plain].concat());
+        assert_eq!(*expected.as_bytes(), siv);
+        let header = encode_header(0, &pack.chunks);
+        assert_eq!(plain[..header.len()], header);
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let pack = small();
+        for at in 0..pack.bytes.len() {
+            let mut changed = pack.bytes.clone();
+            changed[at] ^= 1 << (at % 8);
+            let expected = if at < PREAMBLE_BYTES {
+                OpenError::WrongKey
+            } else {
+                OpenError::Damaged
+            };
+            assert_eq!(open(&changed).unwrap_err(), expected, "byte {at}");
+        }
+        for cut in 0..pack.bytes.len() {
+            assert!(open(&pack.bytes[..cut]).is_err());
+        }
+        let longer = [&pack.bytes[..], &[0]].concat();
+        assert_eq!(open(&longer).unwrap_err(), OpenError::Length);
+    }
+
+    #[test]
+    fn segments_can_not_be_swapped_dropped_or_repeated() {
+        let pack = sealed(&vault(), &[noise(1, 300_000)]).bytes;
+        let segment = |i: usize| {
+            let start = PREAMBLE_BYTES + i * (SEGMENT_BYTES + TAG_BYTES);
+            start..start + SEGMENT_BYTES + TAG_BYTES
+        };
+        let mut swapped = pack.clone();
+        swapped[segment(0)].copy_from_slice(&pack[segment(1)]);
+        swapped[segment(1)].copy_from_slice(&pack[segment(0)]);
+        assert_eq!(open(&swapped).unwrap_err(), OpenError::Damaged);
+        let mut repeated = pack.clone();
+        repeated[segment(1)].copy_from_slice(&pack[segment(0)]);
+        assert_eq!(open(&repeated).unwrap_err(), OpenError::Damaged);
+        assert!(open(&pack[..segment(3).start]).is_err());
+        assert!(open(&pack).is_ok());
+    }
+
+    #[test]
+    fn another_epoch_or_vault_does_not_open() {
+        let mut rotated = vault();
+        rotated.rotate([2; 32]);
+        let pack = small();
+        let opened = |keys: &PackKeys| OpenPack::open(keys, pack.bytes.clone()).map(|_| ());
+        assert_eq!(
+            opened(&rotated.sealing_keys().unwrap()),
+            Err(OpenError::WrongKey)
+        );
+        assert_eq!(opened(&rotated.pack_keys(0).unwrap()), Ok(()));
+        let other = VaultKeys::generate([9; 96]).sealing_keys().unwrap();
+        assert_eq!(opened(&other), Err(OpenError::WrongKey));
+    }
+
+    #[test]
+    fn lengths_are_padded_as_documented() {
+        let lengths = (1..200_000)
+            .step_by(97)
+            .chain((1..PACK_BYTES).step_by(99_991))
+            .chain([PACK_BYTES - CHUNK_BYTES_MAX, PACK_BYTES]);
+        for bytes in lengths {
+            let plain = padded(bytes);
+            assert!(plain >= bytes && plain <= PACK_BYTES);
+            assert_eq!(padded(plain), plain, "{bytes}");
+            assert_eq!(plain_bytes(sealed_bytes(plain)), Some(plain));
+            let full = bytes > PACK_BYTES - CHUNK_BYTES_MAX;
+            let overhead = plain - bytes;
+            assert!(
+                full || overhead < PAD_STEP_MIN || overhead <= bytes / 8,
+                "{bytes}"
+            );
+        }
+        assert_eq!(padded(PACK_BYTES - CHUNK_BYTES_MAX + 1), PACK_BYTES);
+        assert!(sealed_bytes(PACK_BYTES) <= crate::limits::SEALED_BYTES_MAX);
+    }
+
+    #[test]
+    fn full_packs_have_one_length() {
+        let vault = vault();
+        let keys = vault.sealing_keys().unwrap();
+        let content = noise(5, CHUNK_BYTES_MAX);
+        let mut builder = PackBuilder::new();
+        for step in [1_000_003, 3_999_999, CHUNK_BYTES_MAX] {
+            while builder
+                .add(ChunkId([0; 32]), step, &content[..step])
+                .is_ok()
+            {}
+            assert!(!builder.fits(step));
+            let pack = builder.seal(&keys, Vec::new());
+            assert_eq!(pack.bytes.len(), sealed_bytes(PACK_BYTES));
+        }
+    }
+
+    #[test]
+    fn chunks_of_impossible_lengths_are_not_added() {
+        let mut builder = PackBuilder::new();
+        let id = ChunkId([0; 32]);
+        assert_eq!(builder.add(id, 0, &[]), Err(AddError::Length));
+        assert_eq!(builder.add(id, 1, &[1, 2]), Err(AddError::Length));
+        assert_eq!(builder.add(id, 1, &[]), Err(AddError::Length));
+        let long = vec![0; CHUNK_BYTES_MAX + 1];
+        assert_eq!(builder.add(id, long.len(), &long), Err(AddError::Length));
+        assert!(builder.is_empty());
+    }
+
+    #[test]
+    fn tiny_chunks_are_bounded_in_number() {
+        let mut builder = PackBuilder::new();
+        for _ in 0..PACK_CHUNKS_MAX {
+            builder.add(ChunkId([0; 32]), 1, &[1]).unwrap();
+        }
+        assert_eq!(builder.add(ChunkId([0; 32]), 1, &[1]), Err(AddError::Full));
+        let pack = builder.seal(&vault().sealing_keys().unwrap(), Vec::new());
+        assert_eq!(open(&pack.bytes).unwrap().chunks().len(), PACK_CHUNKS_MAX);
+    }
+
+    /// Seals a plain pack as only the owner could, with anything in it.
+    fn forged(header: &[u8], payload: &[u8]) -> Result<OpenPack, OpenError> {
+        let keys = vault().sealing_keys().unwrap();
+        open(&Plain::new(header, payload).seal(&keys, Vec::new()).1)
+    }
+
+    #[test]
+    fn authentic_nonsense_is_refused() {
+        let chunk = PackedChunk {
+            id: ChunkId([1; 32]),
+            raw_bytes: 4,
+            stored_bytes: 4,
+        };
+        let good = encode_header(0, &[chunk]);
+        assert!(forged(&good, b"data").is_ok());
+        let changed = |at: usize, bytes: &[u8]| {
+            let mut header = good.clone();
+            header[at..at + bytes.len()].copy_from_slice(bytes);
+            forged(&header, b"data").unwrap_err()
+        };
+        assert_eq!(changed(0, &[2, 0]), OpenError::TooNew(2));
+        assert_eq!(changed(2, &[1]), OpenError::Malformed);
+        assert_eq!(changed(4, &[1, 0, 0, 0]), OpenError::UnknownCodec(1));
+        for count in [0, 2, 100_000, u32::MAX] {
+            assert_eq!(changed(8, &count.to_le_bytes()), OpenError::Malformed);
+        }
+        for (raw, stored) in [
+            (0, 0),
+            (4, 0),
+            (4, 5),
+            (u32::MAX, u32::MAX),
+            (5 << 20, 4),
+            (4 << 20, 4 << 20),
+        ] {
+            let lengths = [u32::to_le_bytes(raw), u32::to_le_bytes(stored)].concat();
+            assert_eq!(
+                changed(44, &lengths),
+                OpenError::Malformed,
+                "{raw} {stored}"
+            );
+        }
+        assert_eq!(forged(&good, b"data!").unwrap_err(), OpenError::Malformed);
+        assert_eq!(forged(&[1], &[]).unwrap_err(), OpenError::UnknownCodec(0));
+    }
+
+    #[test]
+    fn chunks_that_are_not_what_they_say_are_refused() {
+        let key = vault().chunk_key();
+        let mut compressor = Compressor::new();
+        let bomb = compressor.again(&[0; 4 << 20]).unwrap();
+        let chunk = PackedChunk {
+            id: ChunkId([1; 32]),
+            raw_bytes: length(bomb.len()) + 1,
+            stored_bytes: length(bomb.len()),
+        };
+        let pack = forged(&encode_header(0, &[chunk]), bomb).unwrap();
+        assert_eq!(pack.chunk(&key, 0).unwrap_err(), OpenError::DamagedChunk);
+        let renamed = PackedChunk {
+            id: chunk_id(&key, b"fact"),
+            raw_bytes: 4,
+            stored_bytes: 4,
+        };
+        let pack = forged(&encode_header(0, &[renamed]), b"lies").unwrap();
+        assert_eq!(pack.chunk(&key, 0).unwrap_err(), OpenError::DamagedChunk);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn packs_round_trip(
+            lengths in proptest::collection::vec(1_usize..50_000, 0..12),
+            seed: u64,
+            mask: u8,
+        ) {
+            let vault = vault();
+            let key = vault.chunk_key();
+            let contents: Vec<Vec<u8>> = lengths
+                .iter()
+                .zip(seed..=u64::MAX)
+                .map(|(&length, seed)| noise(seed, length).iter().map(|b| b & mask).collect())
+                .collect();
+            let pack = sealed(&vault, &contents);
+            prop_assert_eq!(&sealed(&vault, &contents), &pack);
+            let open = open(&pack.bytes).unwrap();
+            prop_assert_eq!(open.chunks().len(), contents.len());
+            for (position, raw) in contents.iter().enumerate() {
+                let chunk = open.chunk(&key, position).unwrap();
+                prop_assert_eq!(&*chunk, raw.as_slice());
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_do_not_open(bytes in proptest::collection::vec(any::<u8>(), 0..9_000)) {
+            prop_assert!(open(&bytes).is_err());
+            let _ = parse(0, &bytes);
+        }
     }
 }
