@@ -128,16 +128,25 @@ pub(crate) fn make_dir(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
     if missing.is_empty() {
         return Ok(());
     }
-    disk.create_dir_all(path).at("make directory", path)?;
-    for made in missing {
-        if let Some(parent) = made
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            disk.sync_dir(parent).at("sync", parent)?;
+    let made = (|| {
+        disk.create_dir_all(path).at("make directory", path)?;
+        for made in &missing {
+            if let Some(parent) = made
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+            {
+                disk.sync_dir(parent).at("sync", parent)?;
+            }
+        }
+        Ok(())
+    })();
+    if made.is_err() {
+        // A directory that is there is taken for a durable one, so none may stay that isn't.
+        for made in &missing {
+            let _ = disk.remove_dir(made);
         }
     }
-    Ok(())
+    made
 }
 
 /// Replaces a file's content atomically and durably: after a crash it is the old or the new one.

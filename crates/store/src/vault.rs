@@ -71,7 +71,11 @@ pub enum VaultError {
         known: u16,
     },
     /// The identity file is not as it was written.
-    #[error("the identity file {} is damaged; friends' copies are not", .0.display())]
+    #[error(
+        "the identity file {} is damaged; what friends keep is not, and `carryall recover` in a \
+         new home gets it back",
+        .0.display()
+    )]
     Damaged(PathBuf),
     /// The disk refused.
     #[error(transparent)]

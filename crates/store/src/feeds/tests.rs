@@ -292,3 +292,40 @@ fn an_unreadable_sector_of_others_costs_only_the_rest() {
     disk.fail_reads(&own_path(), true).unwrap();
     assert!(matches!(open(&disk), Err(FeedError::Disk(_))));
 }
+
+#[test]
+fn the_file_never_changes() {
+    let disk = MemDisk::new();
+    let (feeds, _) = open(&disk).unwrap();
+    let all = [entry(0, 8), entry(1, 9), entry(2, 10)];
+    feeds.append(OWN, 0, &all[..1]).unwrap();
+    feeds.append(OWN, 1, &all[1..]).unwrap();
+    let found = carryall_core::id::hex(&disk.read_file(&own_path()).unwrap());
+    let golden = include_str!("../../../../testdata/format/feed-file.txt");
+    let expected: String = golden
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_opened_politely(
+        content in proptest::collection::vec(proptest::num::u8::ANY, 0..2000),
+        whole_magic: bool,
+    ) {
+        let mut file = if whole_magic { b"CRYFEED\x01".to_vec() } else { Vec::new() };
+        file.extend_from_slice(&content);
+        let disk = MemDisk::new();
+        for device in [OWN, OTHER] {
+            let path = feed_path(Path::new("/v/feeds"), device);
+            disk.write_file(&path, &file).unwrap();
+        }
+        if let Ok((feeds, _)) = open(&disk) {
+            let len = feeds.len(OTHER);
+            feeds.append(OTHER, len, &entries(0, 2)).unwrap();
+            assert_eq!(open(&disk).unwrap().0.len(OTHER), len + 2);
+        }
+    }
+}

@@ -385,3 +385,48 @@ fn a_shortened_file_does_not_count_and_is_replaced() {
     assert!(shelf.damaged().is_empty());
     shelf.scrub(OWNER, id).unwrap();
 }
+
+#[test]
+fn the_file_never_changes() {
+    let disk = MemDisk::new();
+    let shelf = open(&disk);
+    let (id, content) = shard(GROUP_BYTES + 1, 1);
+    store(&shelf, id, &content).unwrap();
+    let file = disk.read_file(&shelf.inner.path(OWNER, id)).unwrap();
+    assert_eq!(file[..content.len()], content);
+    let found = carryall_core::id::hex(&file[content.len()..]);
+    let golden = include_str!("../../../../testdata/format/shelf-file.txt");
+    let expected: String = golden
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_files_are_opened_politely(
+        shelved in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+        part in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+    ) {
+        let disk = MemDisk::new();
+        let (id, content) = shard(100, 1);
+        let shelf = open(&disk);
+        let mut good_footer = OWNER.as_bytes().to_vec();
+        let bytes = part.len() as u32;
+        good_footer.extend_from_slice(&bytes.to_le_bytes());
+        good_footer.extend_from_slice(b"CSH\x01");
+        let part = [part, vec![0; 32], good_footer].concat();
+        let other = shard(bytes as usize, 2).0;
+        disk.write_file(&shelf.inner.path(OWNER, id), &shelved).unwrap();
+        disk.write_file(&shelf.inner.part_path(other), &part).unwrap();
+        let shelf = open(&disk);
+        assert!(shelf.scrub(OWNER, id).is_err());
+        assert!(shelf.prove(OWNER, id, 0).is_err());
+        shelf.remove(OWNER, id).unwrap();
+        store(&shelf, id, &content).unwrap();
+        if bytes > 0 {
+            store(&shelf, other, &shard(bytes as usize, 2).1).unwrap();
+        }
+    }
+}
