@@ -284,11 +284,11 @@ impl<'a> Library<'a> {
     fn open(&self, record: &PackRecord) -> Result<Arc<Opened>, BrowseError> {
         // Whole packs come and go: nothing is ever half changed.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = open.iter().position(|opened| opened.id == record.id) {
-            if let Some(found) = open.remove(at) {
-                open.push_front(Arc::clone(&found));
-                return Ok(found);
-            }
+        if let Some(at) = open.iter().position(|opened| opened.id == record.id)
+            && let Some(found) = open.remove(at)
+        {
+            open.push_front(Arc::clone(&found));
+            return Ok(found);
         }
         let pack = open_local(&self.context, record)?
             .ok_or_else(|| BrowseError::Absent(vec![record.clone()]))?;
