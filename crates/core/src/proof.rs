@@ -90,7 +90,8 @@ impl GroupHasher {
         }
     }
 
-    /// Goes on after the leading groups whose values are given. At least one byte must follow.
+    /// Goes on after the leading groups whose values are given. If these were one group and no byte
+    /// follows, the id can't be told from its value: [`Self::finish`] then gives one of no shard.
     pub fn resume(values: Vec<[u8; 32]>) -> Self {
         Self {
             current: group_hasher(values.len() as u64),
@@ -135,8 +136,14 @@ impl GroupHasher {
             }
             return (id, self.values);
         }
-        self.values.push(self.current.finalize_non_root());
-        (ShardId(root(&self.values)), self.values)
+        if self.filled > 0 {
+            self.values.push(self.current.finalize_non_root());
+        }
+        let id = match &self.values[..] {
+            [value] => *value,
+            values => root(values),
+        };
+        (ShardId(id), self.values)
     }
 }
 
@@ -371,6 +378,24 @@ mod tests {
         };
         assert!(verify(&id, shard.len() as u64, 0, &forged).is_err());
         assert_eq!(verify(&id, 64, 0, &forged), Err(ProofError::Mismatch));
+    }
+
+    /// Once, resuming after the last group of a shard panicked.
+    #[test]
+    fn a_resumed_shard_may_be_complete() {
+        for count in 1..6 {
+            let shard = noise(5, count * GROUP_BYTES);
+            let (id, values) = group_values(&shard);
+            for kept in 1..=count {
+                let mut hasher = GroupHasher::resume(values[..kept].to_vec());
+                hasher.update(&shard[kept * GROUP_BYTES..]);
+                assert_eq!(hasher.bytes(), shard.len() as u64);
+                let found = hasher.finish();
+                assert_eq!(found.1, values);
+                // A lone group is hashed differently as a root.
+                assert_eq!(found.0 == id, count > 1, "{kept} of {count}");
+            }
+        }
     }
 
     proptest! {
