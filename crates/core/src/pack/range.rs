@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 
 use super::{
     HEADER_BYTES, LINE_BYTES, OpenError, PREAMBLE_BYTES, SEGMENT_BYTES, TAG_BYTES, associated,
-    expanded, header_bytes, nonce, opening, parse_header, plain_bytes, u32_at,
+    header_bytes, nonce,
+    open::{expanded, opening, parse_header, u32_at},
+    plain_bytes,
 };
 use crate::{
     compression::Expander,
