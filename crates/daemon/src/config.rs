@@ -1,0 +1,305 @@
+//! The settings in `config.toml`: few, typed, each with its reason. Unknown keys are refused.
+//!
+//! Nothing secret is ever in it, and nothing that the program could find out by itself.
+
+use std::{fs, io, path::Path};
+
+use carryall_core::limits;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{api::config::Setting, atomic};
+
+/// The file's name in the home directory.
+pub const CONFIG_FILE: &str = "config.toml";
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Whether changes in remembered folders lead to new snapshots by themselves.
+    pub watch: bool,
+    /// Seconds without a change before such a snapshot is made.
+    pub quiet_secs: u64,
+    /// Seconds between two looks at everything, for what the system did not report.
+    pub rescan_secs: u64,
+    /// Bytes that stay free on this disk, whatever friends would like to store.
+    pub keep_free: u64,
+    /// Bytes of small-file packs kept until friends have them; more are made anew when needed.
+    pub spool_cap: u64,
+    /// Bytes kept for a member who joins, until told otherwise.
+    pub offer_default: u64,
+    /// Where the node listens for other devices.
+    pub bind: Bind,
+    /// UDP port for links; another free one is taken when it is in use, and 0 always means any.
+    pub port: u16,
+    /// UDP port of the beacon, the same for a whole circle.
+    pub beacon_port: u16,
+    /// First TCP port that the loopback API tries; 0 means any.
+    pub api_port: u16,
+}
+
+/// Where the node listens for other devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bind {
+    /// On every interface.
+    #[default]
+    All,
+    /// On this machine only: demos and tests.
+    Loopback,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            watch: true,
+            quiet_secs: 10,
+            rescan_secs: 3600,
+            keep_free: 1 << 30,
+            spool_cap: 2 << 30,
+            offer_default: limits::OFFER_BYTES_DEFAULT,
+            bind: Bind::All,
+            port: 47_474,
+            beacon_port: 47_473,
+            api_port: crate::api::PORT,
+        }
+    }
+}
+
+/// Why settings can't be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file can't be read or written.
+    #[error("cannot use config.toml: {0}")]
+    Io(#[from] io::Error),
+    /// The file is no valid configuration.
+    #[error("config.toml is not valid: {0}")]
+    Malformed(#[from] toml::de::Error),
+    /// There is no such setting.
+    #[error("there is no setting '{0}'")]
+    UnknownKey(String),
+    /// The value does not fit the setting.
+    #[error("'{value}' is no value for {key}: {want}")]
+    BadValue {
+        /// The setting.
+        key: &'static str,
+        /// What was typed.
+        value: String,
+        /// What fits.
+        want: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads the settings of a home directory; defaults where there is no file.
+    pub fn load(home: &Path) -> Result<Self, ConfigError> {
+        match fs::read_to_string(home.join(CONFIG_FILE)) {
+            Ok(text) => Ok(toml::from_str(&text)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the settings, atomically.
+    pub fn save(&self, home: &Path) -> Result<(), ConfigError> {
+        let text = toml::to_string_pretty(self).map_err(io::Error::other)?;
+        atomic::write(&home.join(CONFIG_FILE), text.as_bytes())?;
+        Ok(())
+    }
+
+    /// Changes one setting from what a person typed. Lengths may have units (`10GiB`, `500M`).
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        match key {
+            "watch" => self.watch = flag("watch", value)?,
+            "quiet_secs" => self.quiet_secs = number("quiet_secs", value)?,
+            "rescan_secs" => self.rescan_secs = number("rescan_secs", value)?.max(60),
+            "keep_free" => self.keep_free = length("keep_free", value)?,
+            "spool_cap" => self.spool_cap = length("spool_cap", value)?,
+            "offer_default" => self.offer_default = length("offer_default", value)?,
+            "bind" => {
+                self.bind = match value {
+                    "all" => Bind::All,
+                    "loopback" => Bind::Loopback,
+                    _ => return Err(bad("bind", value, "it is 'all' or 'loopback'")),
+                }
+            }
+            "port" => self.port = port("port", value)?,
+            "beacon_port" => self.beacon_port = port("beacon_port", value)?,
+            "api_port" => self.api_port = port("api_port", value)?,
+            _ => return Err(ConfigError::UnknownKey(key.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Returns all settings for people.
+    pub fn settings(&self) -> Vec<Setting> {
+        let setting = |key: &str, value: String, restart: bool, about: &str| Setting {
+            key: key.to_owned(),
+            value,
+            about: about.to_owned(),
+            restart,
+        };
+        let bind = match self.bind {
+            Bind::All => "all",
+            Bind::Loopback => "loopback",
+        };
+        vec![
+            setting(
+                "watch",
+                self.watch.to_string(),
+                true,
+                "make snapshots by itself after changes",
+            ),
+            setting(
+                "quiet_secs",
+                self.quiet_secs.to_string(),
+                true,
+                "seconds without a change before that",
+            ),
+            setting(
+                "rescan_secs",
+                self.rescan_secs.to_string(),
+                true,
+                "seconds between two looks at everything",
+            ),
+            setting(
+                "keep_free",
+                self.keep_free.to_string(),
+                true,
+                "bytes that friends may never use of this disk",
+            ),
+            setting(
+                "spool_cap",
+                self.spool_cap.to_string(),
+                true,
+                "bytes of small files kept twice until friends have them",
+            ),
+            setting(
+                "offer_default",
+                self.offer_default.to_string(),
+                true,
+                "bytes kept for whoever joins",
+            ),
+            setting(
+                "bind",
+                bind.to_owned(),
+                true,
+                "listen on 'all' interfaces or on 'loopback' only",
+            ),
+            setting(
+                "port",
+                self.port.to_string(),
+                true,
+                "UDP port for links to other devices",
+            ),
+            setting(
+                "beacon_port",
+                self.beacon_port.to_string(),
+                true,
+                "UDP port of the beacon, the same for a circle",
+            ),
+            setting(
+                "api_port",
+                self.api_port.to_string(),
+                true,
+                "first TCP port the loopback API tries",
+            ),
+        ]
+    }
+}
+
+fn bad(key: &'static str, value: &str, want: &'static str) -> ConfigError {
+    let value = value.to_owned();
+    ConfigError::BadValue { key, value, want }
+}
+
+fn flag(key: &'static str, value: &str) -> Result<bool, ConfigError> {
+    match value {
+        "true" | "on" | "yes" => Ok(true),
+        "false" | "off" | "no" => Ok(false),
+        _ => Err(bad(key, value, "it is 'on' or 'off'")),
+    }
+}
+
+fn number(key: &'static str, value: &str) -> Result<u64, ConfigError> {
+    value
+        .parse()
+        .map_err(|_| bad(key, value, "it is a whole number"))
+}
+
+fn port(key: &'static str, value: &str) -> Result<u16, ConfigError> {
+    value
+        .parse()
+        .map_err(|_| bad(key, value, "it is a port number, 0 to 65535"))
+}
+
+fn length(key: &'static str, value: &str) -> Result<u64, ConfigError> {
+    bytes(value).ok_or_else(|| bad(key, value, "it is a length such as 10GiB, 500M or 0"))
+}
+
+/// Returns the bytes that a length with an optional unit stands for. Units are powers of 1024.
+pub fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim().to_ascii_lowercase();
+    let letter = unit
+        .strip_suffix("ib")
+        .or_else(|| unit.strip_suffix('b'))
+        .unwrap_or(&unit);
+    let shift = match letter {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_with_units() {
+        assert_eq!(bytes("0"), Some(0));
+        assert_eq!(bytes("10GiB"), Some(10 << 30));
+        assert_eq!(bytes("500 M"), Some(500 << 20));
+        assert_eq!(bytes("7kb"), Some(7 << 10));
+        assert_eq!(bytes("12 parsecs"), None);
+        assert_eq!(bytes("99999999999999T"), None);
+        assert_eq!(bytes(""), None);
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_unknown_keys_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let mut config = Config::load(home.path()).unwrap();
+        assert_eq!(config, Config::default());
+        for setting in config.settings() {
+            config.set(&setting.key, &setting.value).unwrap();
+        }
+        assert_eq!(config, Config::default(), "every shown value can be typed");
+        config.set("quiet_secs", "3").unwrap();
+        config.save(home.path()).unwrap();
+        assert_eq!(Config::load(home.path()).unwrap().quiet_secs, 3);
+        fs::write(home.path().join(CONFIG_FILE), "speed = 9\n").unwrap();
+        assert!(matches!(
+            Config::load(home.path()),
+            Err(ConfigError::Malformed(_))
+        ));
+        assert!(matches!(
+            config.set("speed", "9"),
+            Err(ConfigError::UnknownKey(_))
+        ));
+        assert!(matches!(
+            config.set("watch", "9"),
+            Err(ConfigError::BadValue { .. })
+        ));
+    }
+}

@@ -1,0 +1,181 @@
+//! The beginnings of a device: a new vault with a circle of its own, or one recovered from words.
+//!
+//! A circle with nobody else in it costs nothing: a device that joins another one leaves it, and a
+//! device whose joining came to nothing founds a new one.
+
+use std::{path::Path, sync::Arc};
+
+use carryall_core::{
+    entry::{Body, Certified, DeviceClass, SignedEntry, WrapTarget},
+    feed::Author,
+    id::{CircleId, DeviceId, MemberId},
+    key::{self, Identity, Names, Words},
+    node,
+};
+use carryall_store::{
+    disk::Disk,
+    feeds::Feeds,
+    os_disk::OsDisk,
+    vault::{Vault, VaultError},
+};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+use zeroize::Zeroizing;
+
+use crate::{clock, engine::EngineError};
+
+/// A vault that was made.
+pub struct Founded {
+    /// The 12 words. Whoever reads them gets everything back; they are kept nowhere.
+    pub words: Zeroizing<String>,
+    /// The circle, with this member alone in it.
+    pub circle: CircleId,
+    /// The member.
+    pub member: MemberId,
+    /// The device.
+    pub device: DeviceId,
+}
+
+impl std::fmt::Debug for Founded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Founded({:?})", self.device)
+    }
+}
+
+/// What the owner calls themself and the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// The owner, as friends see them.
+    pub member: String,
+    /// The device.
+    pub device: String,
+}
+
+/// Makes a vault with a new member, new words and a circle of its own. Blocks on the disk.
+pub fn found(home: &Path, naming: &Naming) -> Result<Founded, EngineError> {
+    check_vacant(home)?;
+    let words = Words::generate(random()?);
+    let (root, seed, now) = (words.root(), random()?, clock::now());
+    let identity = Identity::create(&root, seed, naming.names(), DeviceClass::Laptop, now)?;
+    let (identity, entries) = circle_of_one(identity)?;
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    write_feed(&disk, home, identity.device(), &entries)?;
+    let (circle, member, device) = (identity.circle, identity.member(), identity.device());
+    Vault::create(disk, home, identity)?;
+    let circle = circle.ok_or(EngineError::NotJoined)?;
+    Ok(Founded {
+        words: words.phrase(),
+        circle,
+        member,
+        device,
+    })
+}
+
+/// Makes a vault for a member who lost every device. It has no circle and no keys until it joins by
+/// an invite or a rendezvous. Blocks on the disk.
+pub fn recover(home: &Path, words: &str, naming: &Naming) -> Result<MemberId, EngineError> {
+    check_vacant(home)?;
+    let (root, seed, now) = (Words::parse(words)?.root(), random()?, clock::now());
+    let identity = Identity::recover(&root, seed, naming.names(), DeviceClass::Laptop, now)?;
+    Vault::create(Arc::new(OsDisk), home, identity)?;
+    Ok(root.member())
+}
+
+impl Naming {
+    fn names(&self) -> Names<'_> {
+        Names {
+            member: &self.member,
+            device: &self.device,
+        }
+    }
+}
+
+/// Refuses a home with a vault before anything is written into it.
+fn check_vacant(home: &Path) -> Result<(), EngineError> {
+    if home.join("identity").exists() {
+        return Err(VaultError::Exists(home.to_owned()).into());
+    }
+    // A feed without an identity was left by a founding that was cut short. Nobody has heard of it.
+    remove_feeds(home)
+}
+
+/// Founds a circle for a device. Returns its identity in it, and the beginning of its feed.
+pub(crate) fn circle_of_one(
+    identity: Identity,
+) -> Result<(Identity, Vec<SignedEntry>), EngineError> {
+    let now = clock::now();
+    let (identity, mut entries) = node::found(identity, &random()?, now);
+    if let (Some(circle), Some(last)) = (identity.circle, entries.last()) {
+        let (len, hash) = (entries.len() as u64, last.hash());
+        let mut author = Author::resume(circle, &identity.device_secret, len, hash);
+        entries.push(write_wraps(&identity, &mut author)?);
+    }
+    Ok((identity, entries))
+}
+
+/// Returns the beginning of a feed in a circle that the device was admitted to: for a device that
+/// was cut off between the two.
+pub(crate) fn beginning(
+    identity: &Identity,
+    circle: CircleId,
+) -> Result<Vec<SignedEntry>, EngineError> {
+    let mut author = Author::new(circle, &identity.device_secret);
+    let certified = Body::Certified(Certified {
+        certificate: identity.certificate.clone(),
+        beacon_seed: identity.beacon_seed,
+    });
+    let mut entries = Vec::new();
+    for body in [certified, Body::Card(identity.card.clone())] {
+        entries.push(author.write(clock::now(), &body)?);
+    }
+    if !identity.vault.is_empty() {
+        entries.push(write_wraps(identity, &mut author)?);
+    }
+    Ok(entries)
+}
+
+/// Writes the vault's keys for the recovery key and this device.
+fn write_wraps(identity: &Identity, author: &mut Author) -> Result<SignedEntry, EngineError> {
+    let recovery = identity
+        .card
+        .verify()
+        .map_err(|_| EngineError::NotJoined)?
+        .recovery_key;
+    let readers = [
+        (WrapTarget::Recovery, recovery),
+        (
+            WrapTarget::Device(identity.device()),
+            identity.sealing_public(),
+        ),
+    ];
+    let mut rng = ChaCha20Rng::from_seed(random()?);
+    let wraps = key::wrap(&identity.vault, &readers, &mut rng)?;
+    Ok(author.write(clock::now(), &Body::Wrapped(wraps))?)
+}
+
+/// Puts the beginning of a feed on disk, in place of whatever feeds there are.
+pub(crate) fn write_feed(
+    disk: &Arc<dyn Disk>,
+    home: &Path,
+    own: DeviceId,
+    entries: &[SignedEntry],
+) -> Result<(), EngineError> {
+    remove_feeds(home)?;
+    let feeds = Feeds::open(disk.clone(), &home.join("feeds"), own, &mut |_, _, _| {})?;
+    feeds.append(own, 0, entries)?;
+    Ok(())
+}
+
+/// Removes all feeds, to begin anew in another circle.
+pub(crate) fn remove_feeds(home: &Path) -> Result<(), EngineError> {
+    match std::fs::remove_dir_all(home.join("feeds")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(EngineError::Home(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the system's randomness.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], EngineError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}

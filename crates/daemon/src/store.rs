@@ -1,0 +1,100 @@
+//! The open vault with all its parts.
+
+use std::{path::Path, sync::Arc};
+
+use carryall_core::{entry::SignedEntry, id::DeviceId, node::Node, record::PackRecord};
+use carryall_store::{
+    catalogue::Catalogue, feeds::Feeds, os_disk::OsDisk, shelf::Shelf, spool::Spool, vault::Vault,
+};
+
+use crate::{config::Config, engine::EngineError};
+
+/// The parts of a vault, open for as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// The home directory and the lock on it.
+    pub(crate) vault: Arc<Vault>,
+    /// What everybody said.
+    pub(crate) feeds: Feeds,
+    /// Shards kept for others.
+    pub(crate) shelf: Arc<Shelf>,
+    /// Own packs that can't be rebuilt.
+    pub(crate) spool: Arc<Spool>,
+    /// The rebuildable index.
+    pub(crate) catalogue: Arc<Catalogue>,
+}
+
+impl Store {
+    /// Opens the parts of a vault and hands every known entry to `each`.
+    pub(crate) fn open(
+        vault: Vault,
+        config: &Config,
+        each: &mut dyn FnMut(DeviceId, u64, SignedEntry),
+    ) -> Result<Self, EngineError> {
+        let feeds = open_feeds(&vault, each)?;
+        let shelf = Arc::new(vault.shelf(config.keep_free)?);
+        let spool = Arc::new(vault.spool(config.spool_cap)?);
+        let catalogue = Arc::new(vault.catalogue()?);
+        Ok(Self {
+            vault: Arc::new(vault),
+            feeds,
+            shelf,
+            spool,
+            catalogue,
+        })
+    }
+
+    /// Opens the feeds anew, after they were replaced on disk, and hands every entry to `each`. All
+    /// else stays open.
+    pub(crate) fn with_new_feeds(
+        &self,
+        each: &mut dyn FnMut(DeviceId, u64, SignedEntry),
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            feeds: open_feeds(&self.vault, each)?,
+            vault: self.vault.clone(),
+            shelf: self.shelf.clone(),
+            spool: self.spool.clone(),
+            catalogue: self.catalogue.clone(),
+        })
+    }
+
+    /// Tells a core what lies on the disks.
+    pub(crate) fn teach(&self, node: &mut Node) -> Result<(), EngineError> {
+        for kept in self.shelf.list() {
+            node.learn_kept(kept.owner, kept.shard, kept.bytes);
+        }
+        for (pack, available) in self.packs()? {
+            node.learn_pack(pack, available);
+        }
+        Ok(())
+    }
+
+    /// Returns our packs, and whether this device may be able to make them.
+    pub(crate) fn packs(&self) -> Result<Vec<(PackRecord, bool)>, EngineError> {
+        let mut packs = Vec::new();
+        for (ordinal, pack) in self.catalogue.packs()? {
+            let here = self.spool.contains(pack.id) || self.catalogue.sources(ordinal)?.is_some();
+            packs.push((pack, here));
+        }
+        Ok(packs)
+    }
+}
+
+fn open_feeds(
+    vault: &Vault,
+    each: &mut dyn FnMut(DeviceId, u64, SignedEntry),
+) -> Result<Feeds, EngineError> {
+    let feeds = vault.feeds(each)?;
+    feeds.check_own()?;
+    for cut in feeds.cuts() {
+        let device = cut.device.short();
+        tracing::warn!(%device, kept = cut.kept, bytes = cut.bytes, "cut a torn feed");
+    }
+    Ok(feeds)
+}
+
+/// Opens the vault in a home directory on the operating system's disk.
+pub(crate) fn vault(home: &Path) -> Result<Vault, EngineError> {
+    Ok(Vault::open(Arc::new(OsDisk), home)?)
+}
