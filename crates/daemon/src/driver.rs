@@ -1,0 +1,350 @@
+//! The driver: the only loop. Events go into the core, its effects go out to disk and net.
+//!
+//! It holds no policy: each effect is done exactly as said, and each outcome goes back as an event.
+//! Nothing here waits for a disk or a peer; workers do, and their answers come through the inbox.
+
+mod doors;
+mod feeds;
+mod fetched;
+mod shards;
+mod speech;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use carryall_core::{
+    entry::Addresses,
+    event::{Command, CommandRefused, Effect, Event, Gate, Notice},
+    id::DeviceId,
+    limits,
+    node::Node,
+    time::Timestamp,
+};
+use carryall_net::{Net, NetEvent};
+use carryall_store::rebuild::Rebuilder;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::sleep_until,
+};
+
+pub(crate) use self::fetched::{Arrival, Fetched};
+use self::{doors::Doors, feeds::Feeds, shards::Shards, speech::Speech};
+use crate::{clock, meter::Meter, packs::Room, store::Store};
+
+/// How many inputs are handled before effects are looked at: own entries of all of them share one
+/// fsync.
+const INPUTS_PER_TURN: usize = 256;
+
+/// What the driver acts on. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    /// The disks.
+    pub(crate) store: Arc<Store>,
+    /// The links; nothing while commands work without a node.
+    pub(crate) net: Option<Net>,
+    /// Who wants to know what happens.
+    pub(crate) notices: broadcast::Sender<Notice>,
+    /// Packs that came back from friends.
+    pub(crate) fetched: Fetched,
+    /// Makes our own packs again.
+    pub(crate) rebuilder: Arc<Rebuilder>,
+    /// Room for packs in memory.
+    pub(crate) room: Room,
+    /// How fast shards go.
+    pub(crate) meter: Meter,
+    /// The driver's inbox.
+    pub(crate) inbox: Inbox,
+}
+
+/// What goes into the driver.
+pub(crate) enum Input {
+    /// Something happened.
+    Event(Event),
+    /// The owner wants something.
+    Command(Command, oneshot::Sender<Result<(), CommandRefused>>),
+    /// Somebody wants to look at the core between two steps.
+    Look(Box<dyn FnOnce(&mut Node, Timestamp) + Send>),
+    /// Go down.
+    Stop,
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Event(event) => write!(f, "{event:?}"),
+            Self::Command(command, _) => write!(f, "{command:?}"),
+            Self::Look(_) => f.write_str("Look"),
+            Self::Stop => f.write_str("Stop"),
+        }
+    }
+}
+
+/// The driver is gone: the node is going down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node is going down")]
+pub(crate) struct Gone;
+
+/// A way to the driver.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox(mpsc::UnboundedSender<Input>);
+
+impl Inbox {
+    /// Returns a way in and what comes out of it. It is unbounded, since what goes in is bounded by
+    /// what the core has asked for.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Input>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Tells what happened.
+    pub(crate) fn tell(&self, event: Event) {
+        // Nobody needs to know any more once the driver is gone.
+        let _ = self.0.send(Input::Event(event));
+    }
+
+    /// Has a command done.
+    pub(crate) async fn command(
+        &self,
+        command: Command,
+    ) -> Result<Result<(), CommandRefused>, Gone> {
+        let (sender, answer) = oneshot::channel();
+        self.0
+            .send(Input::Command(command, sender))
+            .map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Has a command done that can't be refused.
+    pub(crate) fn order(&self, command: Command) {
+        let (sender, _) = oneshot::channel();
+        let _ = self.0.send(Input::Command(command, sender));
+    }
+
+    /// Looks at the core between two steps.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Node, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (sender, answer) = oneshot::channel();
+        let look = Box::new(move |node: &mut Node, now| {
+            // The asker may have gone; then nobody misses the answer.
+            let _ = sender.send(look(node, now));
+        });
+        self.0.send(Input::Look(look)).map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Stops the driver.
+    pub(crate) fn stop(&self) {
+        let _ = self.0.send(Input::Stop);
+    }
+}
+
+/// The loop's state.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    node: Node,
+    world: World,
+    inputs: mpsc::UnboundedReceiver<Input>,
+    feeds: Feeds,
+    speech: Speech,
+    shards: Shards,
+    doors: Doors,
+}
+
+impl Driver {
+    /// Prepares the loop for a node.
+    pub(crate) fn new(node: Node, world: World, inputs: mpsc::UnboundedReceiver<Input>) -> Self {
+        let feeds = Feeds::start(world.clone());
+        Self {
+            speech: Speech::new(world.net.clone(), feeds.clone()),
+            shards: Shards::new(world.clone()),
+            doors: Doors::default(),
+            feeds,
+            node,
+            world,
+            inputs,
+        }
+    }
+
+    /// Runs until told to stop. All that was promised is on disk when it returns.
+    pub(crate) async fn run(mut self, mut net_events: Option<mpsc::Receiver<NetEvent>>) {
+        if let Some(addresses) = self.world.net.as_ref().map(Net::addresses) {
+            self.locate(addresses);
+        }
+        loop {
+            self.act();
+            let wake = clock::wake(self.node.poll_timeout());
+            let mut going = tokio::select! {
+                biased;
+                input = self.inputs.recv() => input.is_some_and(|input| self.handle(input)),
+                event = next(&mut net_events) => {
+                    self.handle_net(event);
+                    true
+                }
+                () = sleep_until(wake) => true,
+            };
+            for _ in 0..INPUTS_PER_TURN {
+                let Ok(input) = self.inputs.try_recv() else {
+                    break;
+                };
+                going &= self.handle(input);
+            }
+            let now = clock::now();
+            if self.node.poll_timeout().is_some_and(|at| at <= now) {
+                self.node.handle_timeout(now);
+            }
+            if !going {
+                break;
+            }
+        }
+        self.act();
+        self.feeds.finish().await;
+        if let Some(net) = &self.world.net {
+            net.close().await;
+        }
+    }
+
+    /// Handles one input. Tells whether to go on.
+    fn handle(&mut self, input: Input) -> bool {
+        let now = clock::now();
+        match input {
+            Input::Event(event) => self.node.handle_event(now, event),
+            Input::Command(command, answer) => {
+                if let Command::Knock { gate, .. } = &command {
+                    self.doors.knock(*gate);
+                }
+                let _ = answer.send(self.node.command(now, command));
+            }
+            Input::Look(look) => look(&mut self.node, now),
+            Input::Stop => return false,
+        }
+        true
+    }
+
+    fn dial(&self, device: DeviceId, addresses: &[SocketAddr], gate: Gate) {
+        match (&self.world.net, self.doors.alpn(gate, clock::now())) {
+            (Some(net), Some(alpn)) => net.dial(device, addresses, gate, alpn),
+            _ => self.world.inbox.tell(Event::DialFailed { device }),
+        }
+    }
+
+    fn handle_net(&mut self, event: NetEvent) {
+        if let NetEvent::AddressesChanged { addresses } = event {
+            return self.locate(addresses);
+        }
+        if let Some(event) = self.shards.translate(event) {
+            if let Event::LinkDown { link } = event {
+                self.speech.hang_up(link);
+            }
+            self.node.handle_event(clock::now(), event);
+        }
+    }
+
+    fn locate(&mut self, mut direct: Vec<SocketAddr>) {
+        direct.truncate(limits::ADDRESSES_MAX);
+        let addresses = Addresses {
+            direct,
+            relay: None,
+        };
+        // Without a circle there is nobody to tell.
+        let _ = self
+            .node
+            .command(clock::now(), Command::Locate { addresses });
+    }
+
+    /// Does what the core wants done, then opens the doors that it wants open.
+    fn act(&mut self) {
+        while let Some(effect) = self.node.poll_effect() {
+            tracing::trace!(?effect);
+            self.interpret(effect);
+        }
+        if let Some(net) = &self.world.net {
+            self.doors.follow(&self.node, net, clock::now());
+        }
+    }
+
+    fn interpret(&mut self, effect: Effect) {
+        match effect {
+            Effect::Dial {
+                device,
+                addresses,
+                gate,
+            } => self.dial(device, &addresses, gate),
+            Effect::Send { link, message } => self.speech.say(link, message),
+            Effect::SendEntries {
+                link,
+                device,
+                from,
+                to,
+            } => {
+                self.speech.say_entries(link, device, from..to);
+            }
+            Effect::Close { link, farewell } => self.speech.farewell(link, farewell),
+            Effect::Append {
+                device,
+                from,
+                entries,
+                own,
+            } => {
+                self.feeds.append(device, from, entries, own);
+            }
+            Effect::Reserve {
+                link,
+                shard,
+                owner,
+                bytes,
+            } => {
+                self.shards.reserve(link, shard, owner, bytes);
+            }
+            Effect::Receive {
+                link,
+                shard,
+                bytes,
+                offset,
+                sink,
+            } => {
+                self.shards.receive(link, shard, (bytes, offset), sink);
+            }
+            Effect::SendShard {
+                link,
+                shard,
+                offset,
+                source,
+                priority,
+            } => {
+                self.shards.send(link, shard, offset, source, priority);
+            }
+            Effect::Prove {
+                link,
+                nonce,
+                shard,
+                owner,
+                group,
+            } => {
+                self.shards.prove(link, nonce, shard, owner, group);
+            }
+            Effect::PackFetched { pack } => self.world.fetched.complete(&self.world.inbox, pack),
+            Effect::Unspool { pack } => self.shards.unspool(pack),
+            Effect::Adopt { identity } => self.feeds.adopt(*identity),
+            Effect::Notify(notice) => {
+                if matches!(notice, Notice::Welcomed { .. } | Notice::TurnedAway { .. }) {
+                    self.doors.answered();
+                }
+                tracing::info!(target: "carryall::notice", ?notice);
+                // Without listeners there is nobody to tell.
+                let _ = self.world.notices.send(notice);
+            }
+        }
+    }
+}
+
+/// The next event of the net; never, where there is none.
+async fn next(events: &mut Option<mpsc::Receiver<NetEvent>>) -> NetEvent {
+    if let Some(receiver) = events {
+        if let Some(event) = receiver.recv().await {
+            return event;
+        }
+        *events = None;
+    }
+    std::future::pending().await
+}
