@@ -4,4 +4,20 @@
 //! but this machine, except through `carryall_net`.
 
 pub mod api;
+mod atomic;
+mod clock;
+pub mod config;
+mod driver;
+pub mod engine;
 pub mod exit;
+pub mod founding;
+mod live;
+mod meter;
+mod packs;
+mod petnames;
+mod serve;
+mod store;
+mod watch;
+
+pub use engine::{Engine, EngineError, OpenOptions, open};
+pub use founding::{Founded, Naming, found, recover};

@@ -1,0 +1,212 @@
+//! Joining a circle by an invite: a new member's first step, and a recovered member's first step back.
+//!
+//! A device that is alone in its circle leaves it, since nothing is lost with it. It stays out of any
+//! circle while it knocks; if nobody lets it in, it founds a circle of its own again.
+
+use std::{sync::Arc, time::Duration};
+
+use carryall_core::{
+    event::{Command, Gate, Notice},
+    id::CircleId,
+    invite::Invite,
+    node::Node,
+};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{Engine, EngineError, blocking};
+use crate::{
+    api::{
+        Failure,
+        invite::{JoinLine, JoinRequest},
+    },
+    clock, founding,
+    store::Store,
+};
+
+/// How long to look for somebody who answers an invite, in seconds, unless told otherwise.
+const PATIENCE_SECS: u64 = 60;
+/// How long to wait for the circle's feeds once let in.
+const FEEDS_PATIENCE: Duration = Duration::from_secs(30);
+/// How often to look whether they came.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+type Lines = mpsc::Sender<JoinLine>;
+
+impl Engine {
+    /// Joins the circle of an invite.
+    pub async fn join(
+        &self,
+        request: JoinRequest,
+    ) -> Result<mpsc::Receiver<JoinLine>, EngineError> {
+        let invite = Invite::parse(&request.link, clock::now())?;
+        self.check_free(invite.circle).await?;
+        let busy = EngineError::UnderWay("a backup");
+        let backing_up = self
+            .0
+            .backing_up
+            .clone()
+            .try_lock_owned()
+            .map_err(|_| busy)?;
+        let busy = EngineError::UnderWay("a restore");
+        let fetching = self.0.fetching.clone().try_lock_owned().map_err(|_| busy)?;
+        let (lines, receiver) = mpsc::channel(16);
+        let (engine, patience) = (self.clone(), request.timeout_secs.unwrap_or(PATIENCE_SECS));
+        tokio::spawn(async move {
+            let outcome = engine.change_circle(invite, patience, &lines).await;
+            drop((backing_up, fetching));
+            let line = match outcome {
+                Ok(circle) => engine.settle_in(circle, &lines).await,
+                Err(error) => Err(error),
+            };
+            let line = line.unwrap_or_else(|error| JoinLine::Failure(Failure::from(&error)));
+            // Whoever asked may have gone; the circle is joined all the same.
+            let _ = lines.send(line).await;
+        });
+        Ok(receiver)
+    }
+
+    /// Refuses to leave a circle that has other members.
+    async fn check_free(&self, wanted: CircleId) -> Result<(), EngineError> {
+        let world = self.world().await?;
+        let look = |node: &mut Node, _| (node.identity().circle, node.friends());
+        match world.inbox.look(look).await? {
+            (Some(circle), _) if circle == wanted => Err(EngineError::AlreadyIn),
+            (Some(_), friends) if friends > 0 => Err(EngineError::CircleInUse),
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves the present circle, knocks, and goes back to a circle of one if nobody lets us in.
+    async fn change_circle(
+        &self,
+        invite: Invite,
+        patience: u64,
+        lines: &Lines,
+    ) -> Result<CircleId, EngineError> {
+        let circle = invite.circle;
+        let mut live = self.0.live.write().await;
+        let old = live.take().ok_or(EngineError::Gone)?.stop().await;
+        let (node, store) = blocking(move || outside(&old)).await?;
+        drop(live);
+        self.start(node, store, true).await?;
+        let outcome = self.knock(invite, patience, lines).await;
+        if outcome.is_err() {
+            let mut live = self.0.live.write().await;
+            let old = live.take().ok_or(EngineError::Gone)?.stop().await;
+            let (node, store) = blocking(move || alone(&old)).await?;
+            drop(live);
+            self.start(node, store, self.0.online).await?;
+        }
+        outcome.map(|()| circle)
+    }
+
+    async fn knock(&self, invite: Invite, patience: u64, lines: &Lines) -> Result<(), EngineError> {
+        let mut notices = self.notices();
+        let gate = Gate::Invite(invite.secret.id());
+        let Invite {
+            circle,
+            secret,
+            doors,
+            ..
+        } = invite;
+        let knock = Command::Knock {
+            circle,
+            gate,
+            secret: Some(secret),
+            doors,
+        };
+        self.command(knock).await?;
+        say(lines, "Looking for somebody who can open the door ...").await;
+        let deadline = Instant::now() + Duration::from_secs(patience);
+        loop {
+            match timeout_at(deadline, notices.recv()).await {
+                Err(_) => return Err(EngineError::NobodyAnswered(patience)),
+                Ok(Ok(Notice::Welcomed { .. })) => return Ok(()),
+                Ok(Ok(Notice::TurnedAway { farewell, .. })) => {
+                    return Err(EngineError::TurnedAway(farewell));
+                }
+                Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
+                Ok(Err(broadcast::error::RecvError::Closed)) => return Err(EngineError::Gone),
+            }
+        }
+    }
+
+    /// Waits until we know the circle, and a recovered member its keys.
+    async fn settle_in(&self, circle: CircleId, lines: &Lines) -> Result<JoinLine, EngineError> {
+        say(lines, "Welcome. Learning who is who ...").await;
+        let world = self.world().await?;
+        let deadline = Instant::now() + FEEDS_PATIENCE;
+        let recovering = world.store.vault.identity().vault.is_empty();
+        let by = loop {
+            let look = |node: &mut Node, _| {
+                let me = node.member();
+                let known = node.circle().is_member(me) && node.vault_keys().is_some();
+                let other = node.circle().members().find(|member| *member != me);
+                (known, other.map(|member| node.petname(member)))
+            };
+            let (known, by) = world.inbox.look(look).await?;
+            if known || Instant::now() > deadline {
+                break by.unwrap_or_default();
+            }
+            sleep(LOOK_EVERY).await;
+        };
+        let keys = world
+            .inbox
+            .look(|node, _| node.vault_keys().is_some())
+            .await?;
+        if recovering && keys {
+            say(lines, "Your keys are here. Learning what you had ...").await;
+            self.recall().await?;
+        }
+        self.publish_newest().await?;
+        let recovered = recovering && keys;
+        Ok(JoinLine::Summary {
+            circle,
+            by,
+            recovered,
+        })
+    }
+}
+
+async fn say(lines: &Lines, message: &str) {
+    let message = message.to_owned();
+    let _ = lines.send(JoinLine::Progress { message }).await;
+}
+
+/// Takes the device out of its circle, which has nobody else in it.
+fn outside(old: &Store) -> Result<(Node, Arc<Store>), EngineError> {
+    let mut identity = old.vault.identity();
+    identity.circle = None;
+    identity.circle_secret = [0; 32];
+    old.vault.replace_identity(identity)?;
+    founding::remove_feeds(old.vault.home())?;
+    anew(old)
+}
+
+/// Puts the device back into a circle of its own; one without keys stays in none.
+fn alone(old: &Store) -> Result<(Node, Arc<Store>), EngineError> {
+    let identity = old.vault.identity();
+    let home = old.vault.home();
+    founding::remove_feeds(home)?;
+    if identity.circle.is_none() && !identity.vault.is_empty() {
+        let (identity, entries) = founding::circle_of_one(identity)?;
+        founding::write_feed(old.vault.disk(), home, identity.device(), &entries)?;
+        old.vault.replace_identity(identity)?;
+    }
+    anew(old)
+}
+
+/// Returns a core for the identity as it is now, on feeds that were replaced.
+fn anew(old: &Store) -> Result<(Node, Arc<Store>), EngineError> {
+    let identity = old.vault.identity();
+    let mut node = Node::new(identity, founding::random()?, clock::now());
+    let store = old.with_new_feeds(&mut |_, _, entry| {
+        // What a circle of one says about itself holds.
+        let _ = node.replay(&entry);
+    })?;
+    store.teach(&mut node)?;
+    Ok((node, Arc::new(store)))
+}

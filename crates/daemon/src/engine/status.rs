@@ -1,0 +1,235 @@
+//! What is safe and what is not, in one honest sentence and many numbers.
+
+use carryall_core::{
+    event::LinkClass,
+    id::DeviceId,
+    node::Node,
+    time::Timestamp,
+    view::{MemberView, Safety},
+};
+use carryall_net::Net;
+
+use super::{Engine, EngineError, blocking};
+use crate::{
+    api::{
+        path,
+        status::{Device, Direction, Friend, Status, Transfer},
+    },
+    exit::Exit,
+    meter::Meter,
+};
+
+/// What the core said at one moment.
+#[derive(Debug)]
+struct Sight {
+    circle: carryall_core::id::CircleId,
+    device: DeviceId,
+    member: carryall_core::id::MemberId,
+    joined: bool,
+    has_keys: bool,
+    safety: Safety,
+    members: Vec<MemberView>,
+}
+
+impl Sight {
+    fn of(node: &Node, now: Timestamp) -> Self {
+        Self {
+            circle: node.circle().id(),
+            device: node.device(),
+            member: node.member(),
+            joined: node.identity().circle.is_some(),
+            has_keys: node.vault_keys().is_some(),
+            safety: node.safety(now),
+            members: node.members(now),
+        }
+    }
+}
+
+impl Engine {
+    /// Returns the state of this device's backup.
+    pub async fn status(&self) -> Result<Status, EngineError> {
+        let world = self.world().await?;
+        let sight = world.inbox.look(|node, now| Sight::of(node, now)).await?;
+        let store = world.store.clone();
+        let (snapshots, roots) =
+            blocking(move || Ok((store.catalogue.snapshots()?, store.catalogue.roots()?))).await?;
+        let newest = snapshots.last().map(|row| &row.head);
+        let members: Vec<Friend> = sight.members.iter().map(friend).collect();
+        let transfers = transfers(world.net.as_ref(), &world.meter, &sight.members);
+        let safety = &sight.safety;
+        Ok(Status {
+            circle: sight.circle,
+            device: sight.device,
+            member: sight.member,
+            headline: headline(&sight, newest.is_some()),
+            safe: is_safe(safety),
+            running: self.is_online(),
+            folders: roots.iter().map(|(root, _)| path::to_text(root)).collect(),
+            snapshots: snapshots.len() as u64,
+            last_snapshot: newest.map(|head| head.time),
+            packs: safety.packs,
+            bytes_source: newest.map_or(0, |head| head.bytes),
+            bytes_only_here: safety.bytes_only_here(),
+            bytes_safe: safety.bytes_safe,
+            health_min: safety.health_min,
+            target: safety.target,
+            risks: risks(&sight),
+            members,
+            transfers,
+        })
+    }
+
+    /// Returns the headline, and the exit code that goes with it.
+    pub(super) async fn verdict(&self) -> Result<(String, Exit), EngineError> {
+        let status = self.status().await?;
+        let exit = if status.safe {
+            Exit::Done
+        } else {
+            Exit::NotYetSafe
+        };
+        Ok((status.headline, exit))
+    }
+}
+
+/// Tells whether friends alone can rebuild everything, by proof.
+fn is_safe(safety: &Safety) -> bool {
+    safety.packs > 0 && safety.bytes_only_here() == 0
+}
+
+fn headline(sight: &Sight, any_snapshot: bool) -> String {
+    let safety = &sight.safety;
+    if !sight.joined {
+        return "This device is in no circle yet: join one by an invite.".to_owned();
+    }
+    if !sight.has_keys {
+        return "This device waits for its keys: meet a friend who has them.".to_owned();
+    }
+    if safety.packs == 0 && !any_snapshot {
+        return "Nothing is backed up yet.".to_owned();
+    }
+    if is_safe(safety) {
+        return safe_headline(safety);
+    }
+    if sight.members.is_empty() {
+        return "Everything is only here: you have no friend in the circle yet.".to_owned();
+    }
+    let held: u64 = sight
+        .members
+        .iter()
+        .map(|member| member.bytes_held_for_me)
+        .sum();
+    if held == 0 {
+        return "Everything is only here: no friend holds anything yet.".to_owned();
+    }
+    if safety.bytes_claimed == safety.bytes {
+        return "Friends say that they have everything; it counts as safe once they prove it."
+            .to_owned();
+    }
+    if safety.bytes_safe == 0 {
+        return "Friends hold a part, but nothing is safe yet.".to_owned();
+    }
+    let percent = u128::from(safety.bytes_safe) * 100 / u128::from(safety.bytes.max(1));
+    format!("{percent} % is safe with friends, the rest is only here.")
+}
+
+fn safe_headline(safety: &Safety) -> String {
+    let lost = match safety.health_min {
+        1 => "if this device is lost".to_owned(),
+        2 => "even if this device and one friend are lost".to_owned(),
+        more => format!("even if this device and {} friends are lost", more - 1),
+    };
+    if safety.packs_below_target > 0 {
+        format!("Everything comes back {lost}; more copies are on their way.")
+    } else {
+        format!("Everything comes back {lost}.")
+    }
+}
+
+fn risks(sight: &Sight) -> Vec<String> {
+    let safety = &sight.safety;
+    let mut risks = Vec::new();
+    if safety.packs_lost > 0 {
+        let lost = safety.packs_lost;
+        risks.push(format!(
+            "{lost} packs can neither be made here nor brought back by friends: their files \
+             changed before anybody had them."
+        ));
+    }
+    if sight.members.is_empty() && safety.packs > 0 {
+        risks.push("Nobody else keeps anything: invite a friend.".to_owned());
+    }
+    if safety.health_min == 1 && sight.members.len() == 1 {
+        risks.push("There is only one friend: if both of you lose your disks, all is lost.".into());
+    }
+    for member in &sight.members {
+        let name = &member.petname;
+        if member.refusal.is_some() {
+            risks.push(format!("{name} has no room for more now."));
+        }
+        let unproved = member
+            .bytes_held_for_me
+            .saturating_sub(member.bytes_audited);
+        if unproved > 0 {
+            risks.push(format!(
+                "{name} has not proved {unproved} bytes lately; they don't count."
+            ));
+        }
+    }
+    risks
+}
+
+pub(super) fn friend(view: &MemberView) -> Friend {
+    let best: Option<LinkClass> = view.devices.iter().filter_map(|device| device.link).min();
+    Friend {
+        id: view.member,
+        petname: view.petname.clone(),
+        reachable: view.devices.iter().any(|device| device.near),
+        link: best,
+        last_met: view
+            .devices
+            .iter()
+            .filter_map(|device| device.last_met)
+            .max(),
+        usual: None,
+        bytes_held_for_me: view.bytes_held_for_me,
+        bytes_i_hold: view.bytes_i_hold,
+        offered_to_me: view.offered_to_me,
+        offered_by_me: view.offered_by_me,
+        audited: view.bytes_audited,
+        devices: view
+            .devices
+            .iter()
+            .map(|device| Device {
+                id: device.device,
+                name: device.name.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// Sums up the shards under way, per peer and direction.
+fn transfers(net: Option<&Net>, meter: &Meter, members: &[MemberView]) -> Vec<Transfer> {
+    let underway = net.map(Net::transfers).unwrap_or_default();
+    let petname = |device: DeviceId| {
+        let owner = members
+            .iter()
+            .find(|it| it.devices.iter().any(|it| it.device == device));
+        owner.map_or_else(|| device.short(), |owner| owner.petname.clone())
+    };
+    meter
+        .read(&underway)
+        .into_iter()
+        .map(|((peer, direction), reading)| Transfer {
+            peer,
+            petname: petname(peer),
+            direction: match direction {
+                carryall_net::Direction::Sending => Direction::Out,
+                carryall_net::Direction::Receiving => Direction::In,
+            },
+            bytes: reading.done,
+            total: reading.total,
+            rate: reading.rate,
+            eta: (reading.total - reading.done).checked_div(reading.rate),
+        })
+        .collect()
+}

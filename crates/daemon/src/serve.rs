@@ -1,0 +1,332 @@
+//! The loopback API's router: who may ask, and which question goes to which part of the engine.
+//!
+//! It listens on 127.0.0.1 only. The `Host` allow-list stops web pages that rebind a name to this
+//! machine, the `Origin` check stops pages that merely guess the port, the token stops everybody
+//! else who has an account here.
+
+mod lines;
+
+use std::{io, net::Ipv4Addr, path::Path, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Query, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::TcpListener;
+
+use crate::{
+    api::{
+        API_FILE, ApiFile, Failure,
+        backup::BackupRequest,
+        check::CheckRequest,
+        config::{SetRequest, Settings},
+        invite::{InviteRequest, JoinRequest},
+        restore::RestoreRequest,
+        snapshot::ListQuery,
+        status::{Friends, OfferRequest, RenameRequest},
+    },
+    atomic,
+    engine::{Engine, EngineError},
+    exit::Exit,
+};
+
+/// Largest request body in bytes; a backup of thousands of paths fits.
+const BODY_BYTES_MAX: usize = 4 << 20;
+/// How many ports are tried when the first is in use: as many nodes as one machine may run.
+const PORTS_TRIED: u16 = 100;
+
+/// Returns the routes without the guard: for callers in this very process.
+pub(crate) fn router(engine: Engine) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/friends", get(friends))
+        .route("/v1/friends/offer", post(offer))
+        .route("/v1/friends/rename", post(rename))
+        .route("/v1/invite", post(invite))
+        .route("/v1/join", post(join))
+        .route("/v1/backup", post(backup))
+        .route("/v1/snapshots", get(snapshots))
+        .route("/v1/ls", get(list))
+        .route("/v1/restore", post(restore))
+        .route("/v1/retrace", get(retrace))
+        .route("/v1/check", post(check))
+        .route("/v1/config", get(settings).post(set))
+        .route("/v1/events", get(events))
+        .route("/v1/stop", post(stop))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(engine)
+}
+
+/// A listening API: its socket and the file that tells how to reach it.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    file: ApiFile,
+}
+
+impl Listener {
+    /// Binds `port` on loopback or the next free one, and any when `port` is 0.
+    pub(crate) async fn bind(port: u16) -> io::Result<Self> {
+        let last = if port == 0 {
+            0
+        } else {
+            port.saturating_add(PORTS_TRIED)
+        };
+        let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
+        for port in port..=last {
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+                Ok(socket) => {
+                    let port = socket.local_addr()?.port();
+                    let token = token()?;
+                    let pid = std::process::id();
+                    return Ok(Self {
+                        socket,
+                        file: ApiFile { port, token, pid },
+                    });
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Returns the port.
+    pub(crate) const fn port(&self) -> u16 {
+        self.file.port
+    }
+
+    /// Writes `api.json`, and answers until the engine stops.
+    pub(crate) async fn run(self, home: &Path, engine: Engine) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&self.file)?;
+        atomic::write(&home.join(API_FILE), &bytes)?;
+        let guard = Arc::new(Guard::new(&self.file));
+        let router = router(engine.clone()).layer(middleware::from_fn_with_state(guard, admit));
+        let stopped = async move { engine.stopped().await };
+        let served = axum::serve(self.socket, router)
+            .with_graceful_shutdown(stopped)
+            .await;
+        let _ = std::fs::remove_file(home.join(API_FILE));
+        served
+    }
+}
+
+fn token() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(carryall_core::id::hex(&bytes))
+}
+
+/// Whom the API answers.
+#[derive(Debug)]
+struct Guard {
+    hosts: [String; 3],
+    bearer: String,
+}
+
+impl Guard {
+    fn new(file: &ApiFile) -> Self {
+        let port = file.port;
+        Self {
+            hosts: ["127.0.0.1", "localhost", "carryall.localhost"]
+                .map(|name| format!("{name}:{port}")),
+            bearer: format!("Bearer {}", file.token),
+        }
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let host = text(header::HOST).is_some_and(|host| self.hosts.iter().any(|h| h == host));
+        let origin = headers.get(header::ORIGIN).is_none_or(|origin| {
+            self.hosts
+                .iter()
+                .any(|host| origin.as_bytes() == format!("http://{host}").as_bytes())
+        });
+        let bearer = text(header::AUTHORIZATION).unwrap_or_default();
+        host && origin && same(bearer.as_bytes(), self.bearer.as_bytes())
+    }
+}
+
+/// Compares without telling by its duration where the first difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    if guard.admits(request.headers()) {
+        return next.run(request).await;
+    }
+    let failure = Failure {
+        error: "this request does not come from this vault's owner".to_owned(),
+        hint: String::new(),
+        exit: Exit::Failed,
+    };
+    (StatusCode::FORBIDDEN, Json(failure)).into_response()
+}
+
+impl IntoResponse for EngineError {
+    fn into_response(self) -> Response {
+        let failure = Failure::from(&self);
+        let code = match failure.exit {
+            Exit::Usage => StatusCode::BAD_REQUEST,
+            Exit::Busy => StatusCode::CONFLICT,
+            Exit::OutOfReach | Exit::NotYetSafe => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (code, Json(failure)).into_response()
+    }
+}
+
+type Answer<T> = Result<Json<T>, EngineError>;
+
+/// A body that says nothing but that it is done.
+#[derive(Debug, Serialize)]
+struct Done {}
+
+/// Reads a JSON body; an empty one is an empty object.
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, EngineError> {
+    let bytes = if bytes.is_empty() {
+        b"{}"
+    } else {
+        bytes.as_ref()
+    };
+    serde_json::from_slice(bytes).map_err(EngineError::BadRequest)
+}
+
+async fn status(State(engine): State<Engine>) -> impl IntoResponse {
+    engine.status().await.map(Json)
+}
+
+async fn friends(State(engine): State<Engine>) -> Answer<Friends> {
+    let members = engine.status().await?.members;
+    Ok(Json(Friends { members }))
+}
+
+async fn offer(State(engine): State<Engine>, bytes: Bytes) -> Answer<Done> {
+    let request: OfferRequest = body(&bytes)?;
+    engine.offer(&request.friend, request.bytes).await?;
+    Ok(Json(Done {}))
+}
+
+async fn rename(State(engine): State<Engine>, bytes: Bytes) -> Answer<Done> {
+    let request: RenameRequest = body(&bytes)?;
+    engine.rename(&request.friend, &request.petname).await?;
+    Ok(Json(Done {}))
+}
+
+async fn invite(State(engine): State<Engine>, bytes: Bytes) -> impl IntoResponse {
+    let request: InviteRequest = body(&bytes)?;
+    engine.invite(request.petname).await.map(Json)
+}
+
+async fn join(State(engine): State<Engine>, bytes: Bytes) -> Result<Response, EngineError> {
+    let request: JoinRequest = body(&bytes)?;
+    Ok(lines::of_jobs(engine.join(request).await?))
+}
+
+async fn backup(State(engine): State<Engine>, bytes: Bytes) -> Result<Response, EngineError> {
+    let request: BackupRequest = body(&bytes)?;
+    Ok(lines::of_jobs(engine.backup(request).await?))
+}
+
+async fn snapshots(State(engine): State<Engine>) -> impl IntoResponse {
+    engine.snapshots().await.map(Json)
+}
+
+async fn list(
+    State(engine): State<Engine>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, EngineError> {
+    Ok(lines::of_jobs(engine.list(query).await?))
+}
+
+async fn restore(State(engine): State<Engine>, bytes: Bytes) -> Result<Response, EngineError> {
+    let request: RestoreRequest = body(&bytes)?;
+    Ok(lines::of_jobs(engine.restore(request).await?))
+}
+
+async fn retrace(State(engine): State<Engine>) -> impl IntoResponse {
+    engine.retrace().await.map(Json)
+}
+
+async fn check(State(engine): State<Engine>, bytes: Bytes) -> Result<Response, EngineError> {
+    let request: CheckRequest = body(&bytes)?;
+    Ok(lines::of_jobs(engine.check(request).await?))
+}
+
+async fn settings(State(engine): State<Engine>) -> Json<Settings> {
+    Json(Settings {
+        settings: engine.config().settings(),
+    })
+}
+
+async fn set(State(engine): State<Engine>, bytes: Bytes) -> Answer<Settings> {
+    let request: SetRequest = body(&bytes)?;
+    let settings = engine.configure(&request.key, &request.value)?.settings();
+    Ok(Json(Settings { settings }))
+}
+
+async fn events(State(engine): State<Engine>) -> Response {
+    lines::of_notices(engine.notices(), engine)
+}
+
+async fn stop(State(engine): State<Engine>) -> Json<Done> {
+    engine.stop();
+    Json(Done {})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(host: &str, bearer: &str, origin: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        headers.insert(
+            header::AUTHORIZATION,
+            format!("Bearer {bearer}").parse().unwrap(),
+        );
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn only_the_owner_on_this_machine_is_admitted() {
+        let token = token().unwrap();
+        let guard = Guard::new(&ApiFile {
+            port: 4750,
+            token: token.clone(),
+            pid: 1,
+        });
+        assert!(guard.admits(&headers("127.0.0.1:4750", &token, None)));
+        let own = Some("http://carryall.localhost:4750");
+        assert!(guard.admits(&headers("carryall.localhost:4750", &token, own)));
+        assert!(!guard.admits(&headers("127.0.0.1:4750", "wrong", None)));
+        assert!(
+            !guard.admits(&headers("evil.example:4750", &token, None)),
+            "rebinding"
+        );
+        assert!(!guard.admits(&headers(
+            "localhost:4750",
+            &token,
+            Some("http://evil.example")
+        )));
+        assert!(!guard.admits(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn the_next_free_port_is_taken() {
+        let first = Listener::bind(0).await.unwrap();
+        let second = Listener::bind(first.port()).await.unwrap();
+        assert!(second.port() > first.port());
+        assert_eq!(second.file.token.len(), 64);
+        assert_ne!(first.file.token, second.file.token);
+    }
+}

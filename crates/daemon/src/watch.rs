@@ -1,0 +1,162 @@
+//! Watches remembered folders, and makes a snapshot by itself a quiet moment after a change.
+//!
+//! What the system does not report (network drives, too many folders to watch) is found by a look at
+//! everything now and then. A watch that breaks only costs that time.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    api::backup::{BackupLine, BackupRequest},
+    engine::{Engine, EngineError},
+};
+
+/// How often to look for folders that are newly remembered.
+const FOLDERS_EVERY: Duration = Duration::from_secs(5);
+/// A folder that never rests is saved after so many quiet times all the same.
+const UNREST_MAX: u32 = 30;
+
+/// The watching task.
+#[derive(Debug)]
+pub(crate) struct Watch(Option<JoinHandle<()>>);
+
+impl Watch {
+    /// Starts watching, unless the owner does not want that.
+    pub(crate) fn start(engine: Engine) -> Self {
+        let watch = engine.config().watch;
+        Self(watch.then(|| tokio::spawn(run(engine))))
+    }
+
+    /// Waits until the task has ended; the engine was told to stop.
+    pub(crate) async fn finish(self) {
+        if let Some(task) = self.0 {
+            // A task that broke down has ended too.
+            let _ = task.await;
+        }
+    }
+}
+
+async fn run(engine: Engine) {
+    let config = engine.config();
+    let quiet = Duration::from_secs(config.quiet_secs);
+    let rescan = Duration::from_secs(config.rescan_secs);
+    let (changes, mut changed) = mpsc::channel(1);
+    let mut folders = Folders::new(engine.home(), changes);
+    let mut look_at = Instant::now();
+    let mut rescan_at = Instant::now() + rescan;
+    // Since when something has changed, and when it will have rested.
+    let mut unrest: Option<(Instant, Instant)> = None;
+    loop {
+        let save_at = unrest.map_or(rescan_at, |(_, at)| at.min(rescan_at));
+        tokio::select! {
+            () = engine.stopped() => return,
+            Some(()) = changed.recv() => {
+                let now = Instant::now();
+                let since = unrest.map_or(now, |(since, _)| since);
+                unrest = Some((since, (now + quiet).min(since + quiet * UNREST_MAX)));
+            }
+            () = sleep_until(look_at) => {
+                look_at = Instant::now() + FOLDERS_EVERY;
+                if let Ok(roots) = engine.roots().await {
+                    folders.follow(roots);
+                }
+            }
+            () = sleep_until(save_at) => {
+                unrest = None;
+                rescan_at = Instant::now() + rescan;
+                save(&engine).await;
+            }
+        }
+    }
+}
+
+/// Makes a snapshot of what is remembered.
+async fn save(engine: &Engine) {
+    let mut lines = match engine.backup(BackupRequest::default()).await {
+        Ok(lines) => lines,
+        Err(EngineError::NothingRemembered | EngineError::NoKeys) => return,
+        Err(error) => return tracing::warn!(%error, "no snapshot was made"),
+    };
+    while let Some(line) = lines.recv().await {
+        match line {
+            BackupLine::Progress(_) => {}
+            BackupLine::Summary(summary) => {
+                tracing::info!(snapshot = %summary.snapshot.short(), "saved what had changed");
+            }
+            BackupLine::Failure(failure) => {
+                tracing::warn!(error = %failure.error, "no snapshot was made");
+            }
+        }
+    }
+}
+
+/// The folders under watch.
+struct Folders {
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+}
+
+impl Folders {
+    fn new(home: &Path, changes: mpsc::Sender<()>) -> Self {
+        let home = std::fs::canonicalize(home).unwrap_or_else(|_| home.to_owned());
+        let heard = move |event: notify::Result<notify::Event>| {
+            let Ok(event) = event else { return };
+            let changing = !matches!(event.kind, EventKind::Access(_));
+            // A home may lie in a remembered folder; what it writes is not news.
+            let outside = event.paths.iter().any(|path| !path.starts_with(&home));
+            if changing && outside {
+                // One that waits already says the same.
+                let _ = changes.try_send(());
+            }
+        };
+        let watcher = notify::recommended_watcher(heard)
+            .inspect_err(|error| tracing::warn!(%error, "can't watch folders; looking hourly"))
+            .ok();
+        Self {
+            watcher,
+            watched: BTreeSet::new(),
+        }
+    }
+
+    /// Watches exactly these folders.
+    fn follow(&mut self, roots: Vec<Vec<u8>>) {
+        let roots: BTreeSet<PathBuf> = roots
+            .into_iter()
+            .map(|root| OsString::from_vec(root).into())
+            .collect();
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        for gone in self.watched.difference(&roots) {
+            // A folder that vanished is not watched any more anyhow.
+            let _ = watcher.unwatch(gone);
+        }
+        self.watched
+            .retain(|root| roots.contains(root) && root.exists());
+        for root in roots {
+            if self.watched.contains(&root) {
+                continue;
+            }
+            match watcher.watch(&root, RecursiveMode::Recursive) {
+                Ok(()) => {
+                    self.watched.insert(root);
+                }
+                Err(error) => {
+                    tracing::debug!(root = %root.display(), %error, "can't watch a folder");
+                }
+            }
+        }
+    }
+}
