@@ -23,7 +23,8 @@ pub(crate) struct Interface {
 }
 
 impl Interface {
-    /// Tells whether the address means nothing without naming the interface.
+    /// Tells whether the address means nothing without naming the interface, which the transport
+    /// can't: it forgets the scope.
     pub(crate) fn is_link_local_v6(&self) -> bool {
         matches!(self.ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
     }

@@ -5,6 +5,7 @@
 //! from which the hello came.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     sync::Arc,
@@ -61,10 +62,7 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Opens what can be opened: an interface that refuses is left out.
     pub(super) fn open(config: &BeaconConfig, interfaces: &[Interface]) -> Self {
-        let usable: Vec<_> = (interfaces.iter())
-            .filter(|interface| interface.ip.is_loopback() || !config.loopback_only)
-            .cloned()
-            .collect();
+        let usable = usable(interfaces, config.loopback_only);
         let (sender, packets) = mpsc::channel(PACKETS_WAITING_MAX);
         let mut listeners = JoinSet::new();
         let ears = [ear_v4(config, &usable), ear_v6(config, &usable)];
@@ -83,7 +81,7 @@ impl Sockets {
         let mut mouths = Vec::new();
         for interface in usable {
             match mouth(config, &interface) {
-                Ok(Some((socket, targets))) => {
+                Ok((socket, targets)) => {
                     let socket = Arc::new(socket);
                     let heard = listen(Arc::clone(&socket), sender.clone(), config.loopback_only);
                     listeners.spawn(heard);
@@ -93,7 +91,6 @@ impl Sockets {
                         socket,
                     });
                 }
-                Ok(None) => {}
                 Err(error) => tracing::debug!(ip = %interface.ip, %error, "no beacon here"),
             }
         }
@@ -120,21 +117,29 @@ impl Sockets {
 
     /// Returns the mouth that is nearest to `peer`.
     pub(super) fn mouth_towards(&self, peer: SocketAddr) -> Option<&Mouth> {
-        let scope = match peer {
-            SocketAddr::V6(peer) => peer.scope_id(),
-            SocketAddr::V4(_) => 0,
-        };
         let same_family = || {
             let mouths = self.mouths.iter();
             mouths.filter(|mouth| mouth.interface.ip.is_ipv4() == peer.is_ipv4())
         };
         same_family()
-            .find(|mouth| {
-                let interface = &mouth.interface;
-                interface.reaches(peer.ip()) && (scope == 0 || scope == interface.index)
-            })
+            .find(|mouth| mouth.interface.reaches(peer.ip()))
             .or_else(|| same_family().find(|mouth| !mouth.interface.ip.is_loopback()))
     }
+}
+
+/// Returns the addresses to speak from. They must be dialable, since hearers dial the packet's
+/// source: the transport forgets the scope of link-local IPv6 addresses, so those are left out. Of
+/// other IPv6 addresses each interface needs one.
+fn usable(interfaces: &[Interface], loopback_only: bool) -> Vec<Interface> {
+    let mut spoken_for = BTreeSet::new();
+    let usable = interfaces.iter().filter(|interface| match interface.ip {
+        IpAddr::V4(ip) => ip.is_loopback() || !loopback_only,
+        IpAddr::V6(ip) => {
+            let dialable = !ip.is_loopback() && !ip.is_unicast_link_local();
+            dialable && !loopback_only && spoken_for.insert(interface.index)
+        }
+    });
+    usable.cloned().collect()
 }
 
 /// Passes on packets of the right length until the sockets are dropped.
@@ -177,10 +182,8 @@ fn ear_v4(config: &BeaconConfig, interfaces: &[Interface]) -> io::Result<Option<
 
 /// Opens the shared IPv6 port and joins the group on every interface; nothing without IPv6.
 fn ear_v6(config: &BeaconConfig, interfaces: &[Interface]) -> io::Result<Option<UdpSocket>> {
-    let indices: std::collections::BTreeSet<u32> = (interfaces.iter())
-        .filter(|interface| interface.is_link_local_v6())
-        .map(|interface| interface.index)
-        .collect();
+    let indices = interfaces.iter().filter(|interface| interface.ip.is_ipv6());
+    let indices: Vec<u32> = indices.map(|interface| interface.index).collect();
     if indices.is_empty() {
         return Ok(None);
     }
@@ -195,12 +198,8 @@ fn ear_v6(config: &BeaconConfig, interfaces: &[Interface]) -> io::Result<Option<
     finish(socket).map(Some)
 }
 
-/// Opens the socket that speaks on an interface; nothing for IPv6 addresses that are not
-/// link-local, since each interface with IPv6 has one that is.
-fn mouth(
-    config: &BeaconConfig,
-    interface: &Interface,
-) -> io::Result<Option<(UdpSocket, Vec<SocketAddr>)>> {
+/// Opens the socket that speaks on an interface, and names its targets.
+fn mouth(config: &BeaconConfig, interface: &Interface) -> io::Result<(UdpSocket, Vec<SocketAddr>)> {
     match interface.ip {
         IpAddr::V4(ip) => {
             let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
@@ -213,20 +212,19 @@ fn mouth(
             let groups = [Some(config.group_v4), interface.broadcast];
             let targets = groups.into_iter().flatten();
             let targets = targets.map(|ip| (ip, config.port).into()).collect();
-            Ok(Some((finish(socket)?, targets)))
+            Ok((finish(socket)?, targets))
         }
-        IpAddr::V6(ip) if interface.is_link_local_v6() => {
+        IpAddr::V6(ip) => {
             let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
             socket.set_only_v6(true)?;
             let index = interface.index;
-            socket.bind(&SocketAddr::from(SocketAddrV6::new(ip, 0, 0, index)).into())?;
+            socket.bind(&SocketAddr::from((ip, 0)).into())?;
             socket.set_multicast_if_v6(index)?;
             socket.set_multicast_loop_v6(true)?;
             socket.set_multicast_hops_v6(1)?;
             let group = SocketAddrV6::new(config.group_v6, config.port, 0, index);
-            Ok(Some((finish(socket)?, vec![group.into()])))
+            Ok((finish(socket)?, vec![group.into()]))
         }
-        IpAddr::V6(_) => Ok(None),
     }
 }
 
@@ -242,4 +240,38 @@ fn shared(domain: Domain) -> io::Result<Socket> {
 fn finish(socket: Socket) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speaks_only_from_addresses_that_can_be_dialled() {
+        let interface = |index, ip: &str| Interface {
+            index,
+            ip: ip.parse().unwrap(),
+            prefix: 24,
+            broadcast: None,
+        };
+        let all = [
+            interface(1, "127.0.0.1"),
+            interface(1, "::1"),
+            interface(2, "192.168.1.7"),
+            interface(2, "fd00::1"),
+            interface(2, "fd00::2"),
+            interface(2, "fe80::1"),
+            interface(3, "169.254.3.4"),
+        ];
+        let ips = |loopback_only| {
+            let usable = usable(&all, loopback_only);
+            let ips = usable.iter().map(|interface| interface.ip.to_string());
+            ips.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ips(false),
+            ["127.0.0.1", "192.168.1.7", "fd00::1", "169.254.3.4"]
+        );
+        assert_eq!(ips(true), ["127.0.0.1"]);
+    }
 }
