@@ -25,20 +25,26 @@ pub struct Holding {
     pub proved: Option<Timestamp>,
     /// When it last failed to.
     pub failed: Option<Timestamp>,
+    /// It signed for the shard again since it failed: worth another probe.
+    pub renewed: bool,
 }
 
 impl Holding {
     /// Tells whether the holder should still be believed to have the shard, proof or not.
     pub fn believed(&self) -> bool {
-        self.held
-            && self
-                .failed
-                .is_none_or(|failed| self.proved.is_some_and(|good| good > failed))
+        self.held && (self.renewed || !self.is_refuted())
+    }
+
+    /// Tells whether the last probe failed.
+    pub fn is_refuted(&self) -> bool {
+        self.failed
+            .is_some_and(|failed| self.proved.is_none_or(|good| good <= failed))
     }
 
     /// Tells whether the shard counts for health now.
     pub fn counts(&self, now: Timestamp) -> bool {
-        self.believed()
+        self.held
+            && !self.is_refuted()
             && self
                 .proved
                 .is_some_and(|proved| now.since(proved) <= limits::AUDIT_VALID)
@@ -63,6 +69,8 @@ pub struct Inventory {
     by_device: BTreeMap<DeviceId, BTreeSet<ShardId>>,
     /// On their way or stored without a receipt yet: they count for placement only.
     pending: BTreeSet<(DeviceId, ShardId)>,
+    /// Refused, because the device says that it has them already: not worth another offer.
+    insisted: BTreeSet<(DeviceId, ShardId)>,
 }
 
 impl Inventory {
@@ -95,7 +103,12 @@ impl Inventory {
     /// Notes a holder's word about a shard.
     pub fn note_receipt(&mut self, holder: DeviceId, shard: ShardId, held: bool) {
         self.pending.remove(&(holder, shard));
-        self.holding_mut(holder, shard).held = held;
+        let holding = self.holding_mut(holder, shard);
+        holding.renewed |= held && !holding.held;
+        holding.held = held;
+        if !held {
+            self.insisted.remove(&(holder, shard));
+        }
         let shards = self.by_device.entry(holder).or_default();
         if held {
             shards.insert(shard);
@@ -114,6 +127,23 @@ impl Inventory {
             &mut holding.failed
         };
         *slot = (*slot).max(Some(at));
+        holding.renewed &= good;
+    }
+
+    /// Notes that a device refused a shard because it has it. If it failed to prove that, it gets
+    /// one more chance.
+    pub fn note_insisted(&mut self, holder: DeviceId, shard: ShardId) {
+        self.insisted.insert((holder, shard));
+        self.holding_mut(holder, shard).renewed = true;
+    }
+
+    /// Tells whether a device of `member` would refuse a shard of a pack because it says that it has
+    /// it already, proof or not.
+    pub fn is_insisted(&self, pack: &PackRecord, circle: &Circle, member: MemberId) -> bool {
+        let mut insisted = self.insisted.iter();
+        insisted.any(|(device, shard)| {
+            pack.shards.contains(shard) && circle.member_of(*device) == Some(member)
+        })
     }
 
     /// Notes that a shard is on its way to a device.

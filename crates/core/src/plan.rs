@@ -50,6 +50,9 @@ fn wanted<'a>(
         .filter(|pack| pack.available)
         .filter_map(move |pack| {
             let record = &pack.record;
+            if inventory.is_insisted(record, view.circle, member) {
+                return None;
+            }
             let spread = inventory.placed_spread(record, view.circle, view.me);
             next_shard(record.kind, &record.coding, &spread, member, view.others)?;
             Some((pack, spread))

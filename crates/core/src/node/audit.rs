@@ -38,7 +38,9 @@ impl Node {
     fn due(&self, holding: &Holding) -> bool {
         holding.believed()
             && holding.proved.is_none_or(|proved| {
-                proved < self.audit_floor || self.now.since(proved) >= limits::AUDIT_AGAIN
+                proved < self.audit_floor
+                    || holding.is_refuted()
+                    || self.now.since(proved) >= limits::AUDIT_AGAIN
             })
     }
 

@@ -335,15 +335,14 @@ impl Node {
         {
             self.generation += 1;
         }
-        // A guest knows nobody yet. The door opened to the invite's secret, so it is a member's;
-        // the feeds that it sends now must prove that before anything is entrusted to it.
+        // A guest knows nobody yet. The door opened to the invite's secret, so it is a member's. Nor
+        // does a device whose disk lost the others' feeds; it tells nothing before it knows who
+        // asks. The feeds that the peer sends now must prove that it belongs here.
         let door = |it: &Encounter| it.dialled && it.gate != Gate::Circle;
-        let door = self
-            .encounters
-            .get(&link)
-            .is_some_and(door)
-            .then_some(certificate.member);
-        self.circle.introduce(&hello.certificate).ok().or(door)
+        let knows_nobody = self.circle.founder().is_none();
+        let trusted = knows_nobody || self.encounters.get(&link).is_some_and(door);
+        let introduced = self.circle.introduce(&hello.certificate).ok();
+        introduced.or_else(|| trusted.then_some(certificate.member))
     }
 
     fn farewell(&mut self, link: LinkId, farewell: Farewell) {

@@ -7,7 +7,7 @@ use crate::{
     circle::Change,
     codec::decode,
     entry::{AuditList, Body, Entry, ReceiptList, Receipts, SignedEntry, Tip, WrapTarget},
-    event::{CommandRefused, Effect, LinkId, Notice},
+    event::{CommandRefused, Effect, Gate, LinkId, Notice},
     feed::{Author, FeedError},
     id::DeviceId,
     key::{self, VaultKeys},
@@ -58,7 +58,7 @@ impl Node {
         }
         self.contacts.touch();
         self.welcome_admitted();
-        self.spread_news(None);
+        self.spread_news();
     }
 
     /// Checks an entry against its feed and takes it in. Returns nothing if it was known.
@@ -260,7 +260,7 @@ impl Node {
         }
         self.store_run(run);
         self.contacts.touch();
-        self.spread_news(Some(link));
+        self.spread_news();
     }
 
     fn store_run(&mut self, run: Option<(DeviceId, u64, Vec<SignedEntry>)>) {
@@ -284,10 +284,10 @@ impl Node {
         }
     }
 
-    /// Tells every peer but the one it came from what it lacks.
-    fn spread_news(&mut self, except: Option<LinkId>) {
+    /// Tells every peer what it lacks.
+    fn spread_news(&mut self) {
         let links: Vec<LinkId> = self.encounters.keys().copied().collect();
-        for link in links.into_iter().filter(|link| Some(*link) != except) {
+        for link in links {
             self.tell_news(link);
         }
     }
@@ -298,7 +298,8 @@ impl Node {
         let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
-        if !encounter.is_open() {
+        let known = |member| self.circle.is_member(member) || encounter.gate != Gate::Circle;
+        if !encounter.is_open() || !encounter.member.is_some_and(known) {
             return;
         }
         let mut runs = Vec::new();

@@ -229,6 +229,10 @@ impl Node {
         };
         let peer = encounter.peer;
         let Some((pack, index)) = encounter.fetches.remove(&shard) else {
+            if encounter.receives.remove(&shard) {
+                // The owner can't make the shard that we were to take.
+                self.ledger.release(link, shard);
+            }
             return;
         };
         if let Some(active) = self.fetching.active.get_mut(&pack) {

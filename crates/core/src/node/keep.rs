@@ -245,8 +245,17 @@ impl Node {
                 }
                 Err(_) => {}
             }
-        } else if outcome.is_err() && encounter.sends.remove(&shard).is_some() {
+        } else if let Err(error) = outcome
+            && let Some(outgoing) = encounter.sends.remove(&shard)
+        {
+            if encounter.queue.front() == Some(&outgoing.pack) {
+                encounter.queue.pop_front();
+            }
             self.inventory.clear_pending(peer, shard);
+            if error != TransferError::LinkLost {
+                // The peer took it, and waits.
+                self.send(link, Message::Missing { shard });
+            }
         }
     }
 

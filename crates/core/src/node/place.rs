@@ -141,7 +141,11 @@ impl Node {
         let peer = encounter.peer;
         match reason {
             // Its receipt follows; until then the shard counts as placed.
-            Refusal::Have => return,
+            Refusal::Have => {
+                self.inventory.note_insisted(peer, shard);
+                self.audit_look += 1;
+                return;
+            }
             Refusal::OfferUsedUp | Refusal::DiskFull | Refusal::NotAMember => {
                 encounter.no_room = Some(reason);
                 self.notify(Notice::NoRoom {

@@ -9,7 +9,7 @@ use std::println;
 use super::*;
 use crate::{
     entry::DeviceClass,
-    event::{Gate, LinkClass, Sink, Source},
+    event::{Gate, LinkClass, Sink, Source, TransferError},
     id::{CircleId, InviteId},
     invite::InviteSecret,
     key::{Names, Words},
@@ -377,7 +377,19 @@ impl World {
         let bytes = match source {
             Source::Shelf { owner } => self.hosts[&me].shelf[&(owner, id)].clone(),
             Source::Own { pack, index } => {
-                let (record, sealed) = &self.hosts[&me].packs[&pack];
+                let Some((record, sealed)) = self.hosts[&me].packs.get(&pack) else {
+                    self.tell(me, Event::PackBroken { pack });
+                    let outcome = Err(TransferError::SourceChanged);
+                    let shard = id;
+                    return self.tell(
+                        me,
+                        Event::Sent {
+                            link,
+                            shard,
+                            outcome,
+                        },
+                    );
+                };
                 cut(sealed, &record.coding)[usize::from(index)].clone()
             }
         };
@@ -822,4 +834,85 @@ fn a_device_without_membership_is_turned_away() {
         "nothing was told or taken"
     );
     assert_eq!(world.hosts[&stranger].feeds.len(), 1);
+}
+
+/// Found by the simulator, seed 1: a shard that was repaired after a failed proof was not asked for a
+/// proof again, so it was offered again and again, in one encounter after the other.
+#[test]
+fn a_lost_shard_is_put_again_and_proved() {
+    let (mut world, devices) = World::circle(2);
+    let (owner, holder) = (devices[0], devices[1]);
+    let pack = world.back_up(owner, 1, PackKind::Metadata, 5000);
+    world.run(Span::secs(30));
+    assert!(world.safe(owner));
+    let (member, shard) = (world.node(owner).member(), ShardId(pack.0));
+    world.host(holder).shelf.remove(&(member, shard)).unwrap();
+    world.command(owner, Command::Audit).unwrap();
+    world.run(Span::secs(5));
+    assert!(!world.safe(owner), "a proof failed");
+    world.tell(
+        holder,
+        Event::ShardLost {
+            owner: member,
+            shard,
+        },
+    );
+    world.run(Span::secs(60));
+    assert!(world.safe(owner));
+    let links = world.next_link;
+    world.run(Span::secs(300));
+    assert_eq!(world.next_link, links, "nothing is left to do");
+}
+
+/// As above, with a holder that insists on having what it can't prove.
+#[test]
+fn a_liar_is_not_asked_forever() {
+    let (mut world, devices) = World::circle(2);
+    let (owner, holder) = (devices[0], devices[1]);
+    world.back_up(owner, 1, PackKind::Metadata, 5000);
+    world.run(Span::secs(30));
+    world.host(holder).liar = true;
+    world.command(owner, Command::Audit).unwrap();
+    world.run(Span::secs(120));
+    assert!(!world.safe(owner));
+    let links = world.next_link;
+    world.run(Span::secs(300));
+    assert_eq!(world.next_link, links);
+}
+
+/// Found by the simulator, seed 4: the holder waited for ever for a shard that the owner could not make
+/// any more, and the link never closed.
+#[test]
+fn a_sender_that_cant_make_a_shard_says_so() {
+    let (mut world, devices) = World::circle(2);
+    let (owner, holder) = (devices[0], devices[1]);
+    world.switch_off(holder);
+    let pack = world.back_up(owner, 1, PackKind::Large, 300_000);
+    world.host(owner).packs.remove(&pack);
+    world.host(holder).up = true;
+    world.run(Span::secs(60));
+    assert!(world.node(holder).underway().is_empty());
+    assert!(world.links.is_empty());
+}
+
+/// Found by the simulator, seed 2: others' feeds are not synced, so a power cut may lose all of them.
+/// The device then knew nobody, turned everybody away but the founder, and never learnt better.
+#[test]
+fn a_device_that_lost_the_others_feeds_learns_them_from_anybody() {
+    let (mut world, devices) = World::circle(3);
+    let (founder, friend, loser) = (devices[0], devices[1], devices[2]);
+    world.switch_off(founder);
+    world.switch_off(loser);
+    let now = world.now;
+    let host = world.host(loser);
+    let own = host.feeds.remove(&loser).unwrap();
+    let mut node = Node::new(host.node.identity().clone(), [9; 32], now);
+    own.iter().for_each(|entry| node.replay(entry).unwrap());
+    node.start(now);
+    host.feeds = BTreeMap::from([(loser, own)]);
+    (host.node, host.up) = (node, true);
+    assert_eq!(world.node(loser).circle().members().count(), 0);
+    world.run(Span::secs(60));
+    assert_eq!(world.node(loser).circle().members().count(), 3);
+    assert_eq!(world.node(loser).tips(), world.node(friend).tips());
 }
