@@ -54,7 +54,11 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(DemoArgs),
+    Init(InitArgs),
+    Run(RunArgs),
     Invite(InviteArgs),
+    Join(JoinArgs),
     Backup(BackupArgs),
     Status(StatusArgs),
     Friends(FriendsArgs),
@@ -62,6 +66,7 @@ pub(crate) enum Command {
     Ls(LsArgs),
     Restore(RestoreArgs),
     Retrace(RetraceArgs),
+    Recover(RecoverArgs),
     Check(CheckArgs),
     Config(ConfigArgs),
     Events(EventsArgs),
@@ -94,7 +99,7 @@ pub(crate) struct DemoArgs {
 /// anywhere. To enter a friend's circle instead, use `carryall join`.
 #[derive(Args, Debug)]
 pub(crate) struct InitArgs {
-    /// What friends see this device called; by default the machine's name
+    /// Your name, as friends see it; by default this account's
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 }
@@ -130,7 +135,7 @@ pub(crate) struct JoinArgs {
     /// Read the link from this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
-    /// What friends see this device called; by default the machine's name
+    /// Your name, as friends see it; by default this account's
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 }
@@ -237,7 +242,7 @@ pub(crate) struct RecoverArgs {
     /// Read the invite from this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
-    /// What friends see this device called; by default the machine's name
+    /// Your name, as friends see it; by default this account's
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 }

@@ -34,6 +34,15 @@ pub(crate) enum Client {
     Local(Local),
 }
 
+/// Whether a command without a node meets friends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What is on this disk is enough.
+    Alone,
+    /// Friends near by are called.
+    Friends,
+}
+
 /// What was asked: the body is JSON, absent for `GET`.
 struct Request<'a> {
     route: &'a str,
@@ -48,13 +57,22 @@ struct Answer<'a> {
 
 impl Client {
     /// Finds the way to the node of this home.
-    pub(crate) fn open(home: &Path) -> Result<Self, CommandError> {
+    pub(crate) fn open(home: &Path, reach: Reach) -> Result<Self, CommandError> {
         if let Some(file) = api_file(home)?
             && let Some(remote) = Remote::connect(&file)
         {
             return Ok(Self::Remote(remote));
         }
-        Local::open(home).map(Self::Local)
+        Local::open(home, reach).map(Self::Local)
+    }
+
+    /// Finds the node of this home that runs in another process.
+    pub(crate) fn running(home: &Path) -> Option<Self> {
+        api_file(home)
+            .ok()
+            .flatten()
+            .and_then(|file| Remote::connect(&file))
+            .map(Self::Remote)
     }
 
     /// Whether a node runs in another process.

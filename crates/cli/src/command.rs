@@ -6,10 +6,14 @@ mod completions;
 mod config;
 mod events;
 mod friends;
+mod init;
 mod invite;
+mod join;
 mod ls;
+mod recover;
 mod restore;
 mod retrace;
+mod run;
 mod snapshots;
 mod status;
 
@@ -19,9 +23,10 @@ use carryall_daemon::exit::Exit;
 
 use crate::{
     args::{Cli, Command},
-    client::Client,
+    client::{Client, Reach},
+    demo,
     error::CommandError,
-    home,
+    home, log,
     ui::Ui,
 };
 
@@ -32,14 +37,17 @@ pub(crate) struct Context {
     pub(crate) ui: Ui,
     /// The home directory, absolute; it may not exist yet.
     pub(crate) home: PathBuf,
-    /// How many times diagnostics were asked for.
-    pub(crate) verbose: u8,
 }
 
 impl Context {
-    /// Connects to the node: the running one, or one in this process.
+    /// Connects to the node: the running one, or one in this process that meets nobody.
     pub(crate) fn client(&self) -> Result<Client, CommandError> {
-        Client::open(&self.home)
+        Client::open(&self.home, Reach::Alone)
+    }
+
+    /// Connects to the node: the running one, or one in this process that meets friends meanwhile.
+    pub(crate) fn client_among_friends(&self) -> Result<Client, CommandError> {
+        Client::open(&self.home, Reach::Friends)
     }
 }
 
@@ -53,18 +61,19 @@ pub(crate) fn run(cli: Cli) -> Exit {
 }
 
 fn dispatch(cli: Cli, ui: Ui) -> Result<Exit, CommandError> {
+    log::start(cli.global.verbose);
     let command = match cli.command {
         Command::Completions(args) => return completions::run(&args),
+        Command::Demo(args) => return demo::run(ui, &args),
         command => command,
     };
     let home = home::locate(cli.global.home)?;
-    let context = Context {
-        ui,
-        home,
-        verbose: cli.global.verbose,
-    };
+    let context = Context { ui, home };
     match command {
+        Command::Init(args) => init::run(&context, args),
+        Command::Run(args) => run::run(&context, &args),
         Command::Invite(args) => invite::run(&context, args),
+        Command::Join(args) => join::run(&context, args),
         Command::Backup(args) => backup::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),
         Command::Friends(args) => friends::run(&context, args),
@@ -72,9 +81,10 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Ls(args) => ls::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Retrace(args) => retrace::run(&context, &args),
+        Command::Recover(args) => recover::run(&context, args),
         Command::Check(args) => check::run(&context, &args),
         Command::Config(args) => config::run(&context, args),
         Command::Events(args) => events::run(&context, &args),
-        Command::Completions(_) => unreachable!("it needs no home"),
+        Command::Completions(_) | Command::Demo(_) => unreachable!("these two need no home"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use carryall_daemon::{api::Failure, exit::Exit};
+use carryall_daemon::{api::Failure, engine::EngineError, exit::Exit};
 
 use crate::ui::{self, Ui};
 
@@ -82,6 +82,12 @@ impl From<Failure> for CommandError {
             cause: None,
             hint,
         }
+    }
+}
+
+impl From<EngineError> for CommandError {
+    fn from(error: EngineError) -> Self {
+        Failure::from(&error).into()
     }
 }
 

@@ -13,6 +13,8 @@ mod command;
 mod demo;
 mod error;
 mod home;
+mod log;
+mod naming;
 mod notice;
 mod prompt;
 mod ui;

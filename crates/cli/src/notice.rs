@@ -4,6 +4,18 @@ use carryall_core::event::Notice;
 
 use crate::ui;
 
+/// Tells whether a person who watches the node wants to read it: single shards and packs are for
+/// scripts.
+pub(crate) const fn is_news(notice: &Notice) -> bool {
+    !matches!(
+        notice,
+        Notice::Placed { .. }
+            | Notice::Kept { .. }
+            | Notice::PackSafe { .. }
+            | Notice::Fetched { .. }
+    )
+}
+
 /// Returns the sentence for a notice.
 pub(crate) fn sentence(notice: &Notice) -> String {
     match notice {

@@ -221,70 +221,9 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
-/// Returns the bytes that a person means by `text`: a number, or one with a unit such as `50GiB`,
-/// `1.5 TB` or `200M` (units without an `i` count in thousands, single letters in 1024).
-pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let unit = unit.trim().to_ascii_lowercase();
-    let (letter, base) = match unit.as_str() {
-        "" | "b" => ("", 1),
-        unit if unit.ends_with("ib") => (&unit[..unit.len() - 2], 1024),
-        unit if unit.ends_with('b') => (&unit[..unit.len() - 1], 1000),
-        unit => (unit, 1024),
-    };
-    let power = match letter {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        _ => return None,
-    };
-    let scale = u64::checked_pow(base, power)?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.len() > 9 || fraction.contains('.') {
-        return None;
-    }
-    let bytes = whole.parse::<u64>().ok()?.checked_mul(scale)?;
-    if fraction.is_empty() {
-        return Some(bytes);
-    }
-    let parts = u128::from(fraction.parse::<u64>().ok()?) * u128::from(scale)
-        / 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    bytes.checked_add(u64::try_from(parts).ok()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_as_people_write_them() {
-        assert_eq!(parse_bytes("0"), Some(0));
-        assert_eq!(parse_bytes("1234"), Some(1234));
-        assert_eq!(parse_bytes("50GiB"), Some(50 << 30));
-        assert_eq!(parse_bytes("50 GB"), Some(50_000_000_000));
-        assert_eq!(parse_bytes("1.5k"), Some(1536));
-        assert_eq!(parse_bytes("0.25TiB"), Some(1 << 38));
-        assert_eq!(parse_bytes("7b"), Some(7));
-        for bad in [
-            "",
-            "GiB",
-            "-1",
-            "1e9",
-            "1.2.3",
-            "5 potatoes",
-            "99999999999TiB",
-            ".5",
-            "1PB",
-        ] {
-            assert_eq!(parse_bytes(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn names_cannot_steer_the_terminal() {

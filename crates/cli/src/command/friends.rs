@@ -2,6 +2,7 @@
 
 use carryall_daemon::{
     api::status::{Friend, Friends, OfferRequest, RenameRequest},
+    config,
     exit::Exit,
 };
 
@@ -62,7 +63,7 @@ pub(super) fn line(friend: &Friend) -> String {
 }
 
 fn offer(context: &Context, friend: String, bytes: &str) -> Result<Exit, CommandError> {
-    let bytes = ui::parse_bytes(bytes).ok_or_else(|| {
+    let bytes = config::bytes(bytes).ok_or_else(|| {
         CommandError::new(Exit::Usage, format!("{bytes:?} is not an amount"))
             .hint(format!("carryall friends offer {friend} 50GiB"))
     })?;

@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Command
         overwrite: args.overwrite,
         patience_secs: args.patience,
     };
-    let client = context.client()?;
+    let client = context.client_among_friends()?;
     let mut bar = context.ui.bar("restore");
     let mut summary = None;
     client.post_stream("/v1/restore", &request, |line: RestoreLine| {

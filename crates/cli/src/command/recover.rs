@@ -1,0 +1,53 @@
+//! `carryall recover`: come back on a new machine, with the words and an invite.
+
+use carryall_core::key::Words;
+use carryall_daemon::{engine::EngineError, exit::Exit, founding};
+
+use super::{Context, join};
+use crate::{args::RecoverArgs, error::CommandError, naming::naming, prompt};
+
+/// How often the words are asked for at a terminal.
+const ATTEMPTS: u32 = 3;
+
+pub(crate) fn run(context: &Context, args: RecoverArgs) -> Result<Exit, CommandError> {
+    // Both secrets are checked before anything is made.
+    let words = words(context)?;
+    let link = prompt::secret_or_file("Invite link", args.file.as_deref())?;
+    join::check(&link)?;
+    let member = founding::recover(&context.home, &words, &naming(args.name))?;
+    context.ui.talk(format!(
+        "The words are right: you are member {}.",
+        member.short()
+    ));
+    let client = context.client()?;
+    let entered = join::enter(context, &client, link).map_err(|error| {
+        error.hint("your words are accepted already; with another invite type: carryall join")
+    })?;
+    context
+        .ui
+        .say(format!("Welcome back: {} let you in.", entered.by));
+    context.ui.say(if entered.recovered {
+        "Your keys are found. Next: carryall run (leave it running), then carryall snapshots, and \
+         carryall restore --to FOLDER."
+    } else {
+        "Your keys are not found yet: friends who have them come later. Leave it running: carryall \
+         run"
+    });
+    Ok(Exit::Done)
+}
+
+/// Asks for the words until they are right, as long as somebody is there to ask.
+fn words(context: &Context) -> Result<String, CommandError> {
+    let mut attempt = 1;
+    loop {
+        let words = prompt::secret("Your 12 recovery words")?;
+        match Words::parse(&words) {
+            Ok(_) => return Ok(words),
+            Err(error) if attempt < ATTEMPTS && prompt::can_ask_again() => {
+                context.ui.talk(format!("{error}; try again"));
+                attempt += 1;
+            }
+            Err(error) => return Err(EngineError::Words(error).into()),
+        }
+    }
+}

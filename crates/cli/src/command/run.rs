@@ -1,0 +1,89 @@
+//! `carryall run`: the node, in the foreground.
+
+use std::sync::{Arc, OnceLock};
+
+use carryall_core::event::Notice;
+use carryall_daemon::{
+    engine::{self, Engine, EngineError, OpenOptions},
+    exit::Exit,
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+    sync::broadcast::{Receiver, error::RecvError},
+};
+
+use super::Context;
+use crate::{args::RunArgs, error::CommandError, notice, ui::Ui};
+
+pub(crate) fn run(context: &Context, _args: &RunArgs) -> Result<Exit, CommandError> {
+    let runtime = Runtime::new()
+        .map_err(|error| CommandError::failed("cannot start any thread").because(error))?;
+    let exit = runtime.block_on(serve(context));
+    // Blocking work that still waits for a disk is not waited for: it is safe to cut off.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn serve(context: &Context) -> Result<Exit, CommandError> {
+    let ui = context.ui;
+    let engine = engine::open(&context.home, OpenOptions { net: true }).await?;
+    let teller = tokio::spawn(tell(ui, engine.notices()));
+    let asked = Arc::new(OnceLock::new());
+    let stopper = tokio::spawn(stop_on_signal(engine.clone(), asked.clone()));
+    let served: Result<(), EngineError> = engine
+        .serve(|port| {
+            ui.json(&serde_json::json!({ "type": "ready", "port": port }));
+            ui.say(format!(
+                "The node runs; commands reach it on port {port}. Stop it by Ctrl-C."
+            ));
+        })
+        .await;
+    teller.abort();
+    // A second signal has nothing left to hasten.
+    stopper.abort();
+    served?;
+    ui.say("The node has stopped.");
+    // Nobody asked by a signal: the API did.
+    Ok(asked.get().copied().unwrap_or(Exit::Done))
+}
+
+/// Prints what happens.
+async fn tell(ui: Ui, mut notices: Receiver<Notice>) {
+    loop {
+        match notices.recv().await {
+            Ok(notice) => {
+                ui.json(&notice);
+                if notice::is_news(&notice) {
+                    ui.say(notice::sentence(&notice));
+                }
+            }
+            Err(RecvError::Lagged(missed)) => {
+                ui.json(&serde_json::json!({ "type": "missed", "notices": missed }));
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Ends the node when the terminal or the system asks for it; at once when asked twice.
+async fn stop_on_signal(engine: Engine, asked: Arc<OnceLock<Exit>>) {
+    let _ = asked.set(signalled().await);
+    engine.stop();
+    let exit = signalled().await;
+    std::process::exit(i32::from(exit.code()));
+}
+
+/// Waits for a signal. Ctrl-C is an interruption; a service that is told to stop is done.
+async fn signalled() -> Exit {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Exit::Interrupted,
+        _ = terminate.recv() => Exit::Done,
+    }
+}

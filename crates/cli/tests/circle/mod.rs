@@ -1,0 +1,321 @@
+//! A circle of devices for tests: homes in a temporary directory, commands and nodes run by the
+//! real program, all bound to loopback.
+
+#![allow(dead_code, reason = "every test program uses another part")]
+
+use std::{
+    fs,
+    io::Write,
+    net::{Ipv4Addr, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Whatever should happen on loopback happens by then, even on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A place for devices that can meet.
+pub struct Circle {
+    dir: TempDir,
+    beacon_port: u16,
+}
+
+impl Circle {
+    /// Makes a place with a beacon port of its own, so that tests don't hear each other.
+    pub fn new() -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let beacon_port = socket.local_addr().unwrap().port();
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            beacon_port,
+        }
+    }
+
+    /// Returns a path in the place.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Prepares a device without a vault.
+    pub fn device(&self, name: &'static str) -> Device {
+        let home = self.path(name);
+        fs::create_dir(&home).unwrap();
+        let config = format!(
+            "keep_free = 0\nbind = \"loopback\"\nport = 0\nbeacon_port = {}\napi_port = 0\n\
+             quiet_secs = 3600\n",
+            self.beacon_port
+        );
+        fs::write(home.join("config.toml"), config).unwrap();
+        Device {
+            name,
+            home,
+            node: None,
+        }
+    }
+
+    /// Makes a device with a circle of its own. Returns it and its words.
+    pub fn founder(&self, name: &'static str) -> (Device, String) {
+        let device = self.device(name);
+        let words = device.ok(&["init", "--name", name]).text("words");
+        (device, words)
+    }
+
+    /// Makes a device that joins `inviter`'s circle; its node runs when this returns.
+    pub fn guest(&self, inviter: &Device, name: &'static str) -> Device {
+        let mut device = self.device(name);
+        let link = inviter.ok(&["invite", name]).text("link");
+        device.ok_with(&["join", "--name", name], &link);
+        device.start();
+        device
+    }
+}
+
+/// A device: a home, and its node while it runs.
+pub struct Device {
+    pub name: &'static str,
+    pub home: PathBuf,
+    node: Option<Child>,
+}
+
+impl Device {
+    /// Returns a device whose node, if any, somebody else started.
+    pub fn at(name: &'static str, home: PathBuf) -> Self {
+        Self {
+            name,
+            home,
+            node: None,
+        }
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Run {
+        self.run_with(args, "")
+    }
+
+    /// Runs a command to its end, with lines of standard input.
+    pub fn run_with(&self, args: &[&str], input: &str) -> Run {
+        let mut all = vec!["--home", self.home.to_str().unwrap(), "--json"];
+        all.extend(args);
+        carryall(&all, input)
+    }
+
+    /// Runs a command that ends well; 4 is well: saved here, not yet safe.
+    pub fn ok(&self, args: &[&str]) -> Run {
+        self.ok_with(args, "")
+    }
+
+    /// Runs a command that ends well, with lines of standard input.
+    pub fn ok_with(&self, args: &[&str], input: &str) -> Run {
+        let run = self.run_with(args, input);
+        assert!(
+            matches!(run.code, Some(0 | 4)),
+            "{} {args:?}: {run:?}",
+            self.name
+        );
+        run
+    }
+
+    /// Starts the node, and returns once it answers.
+    pub fn start(&mut self) {
+        assert!(self.node.is_none(), "{} runs already", self.name);
+        let log = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.home.with_extension("log"))
+            .unwrap();
+        let child = Command::new(PROGRAM)
+            .args(["--home", self.home.to_str().unwrap(), "--json", "-v", "run"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        self.node = Some(child);
+        let started = Instant::now();
+        loop {
+            // The file of a node that was killed stays; ours names our process.
+            let file = fs::read(self.home.join("api.json")).unwrap_or_default();
+            let file: Value = serde_json::from_slice(&file).unwrap_or_default();
+            if file["pid"].as_u64() == Some(u64::from(pid)) {
+                return;
+            }
+            let ended = self.node.as_mut().unwrap().try_wait().unwrap();
+            assert!(
+                ended.is_none(),
+                "{}'s node ended: {}",
+                self.name,
+                self.log()
+            );
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{}'s node is mute: {}",
+                self.name,
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills the node at once, as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            node.kill().unwrap();
+            node.wait().unwrap();
+        }
+    }
+
+    /// Returns the status.
+    pub fn status(&self) -> Value {
+        self.ok(&["status"]).last()
+    }
+
+    /// Waits until the status fulfils a condition, and returns it.
+    pub fn wait_until(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        loop {
+            let status = self.status();
+            if condition(&status) {
+                return status;
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{} is not {what}: {status:#}\n{}",
+                self.name,
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until friends proved that they alone can bring everything back.
+    pub fn wait_safe(&self) -> Value {
+        self.wait_until("safe", |status| status["safe"] == true)
+    }
+
+    /// Waits until all friends have what they shall have.
+    pub fn wait_settled(&self) -> Value {
+        self.wait_until("settled", |status| {
+            status["safe"] == true && status["health_min"].as_u64() >= status["target"].as_u64()
+        })
+    }
+
+    /// Returns the end of what the node printed.
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.home.with_extension("log")).unwrap_or_default();
+        let skip = log.lines().count().saturating_sub(40);
+        log.lines().skip(skip).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_carryall");
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// Returns the last object that was printed.
+    pub fn last(&self) -> Value {
+        let line = self.stdout.lines().last().unwrap_or("null");
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Returns the text under a key, in whichever line has it.
+    pub fn text(&self, key: &str) -> String {
+        let values = self
+            .stdout
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let found = values
+            .filter_map(|value: Value| value[key].as_str().map(str::to_owned))
+            .last();
+        found.unwrap_or_else(|| panic!("no {key}: {self:?}"))
+    }
+
+    /// Asserts the exit code, and that one sentence on standard error says `part`.
+    pub fn refused(&self, code: i32, part: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        let errors = self
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "));
+        let errors: Vec<_> = errors.collect();
+        assert_eq!(errors.len(), 1, "one sentence: {self:?}");
+        assert!(errors[0].contains(part), "{part:?} is not in {self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+    }
+}
+
+/// Runs the program with these arguments and this standard input.
+pub fn carryall(args: &[&str], input: &str) -> Run {
+    let mut child = Command::new(PROGRAM)
+        .args(args)
+        .env_remove("CARRYALL_HOME")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Whoever needs no input may have ended.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Run {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Returns every file under `dir`, with its bytes.
+pub fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let (mut found, mut waiting) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = waiting.pop() {
+        // Nodes at work remove files while we look.
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => waiting.push(entry.path()),
+                Ok(kind) if kind.is_file() => {
+                    if let Ok(bytes) = fs::read(entry.path()) {
+                        found.push((entry.path(), bytes));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Returns the files and bytes under `dir`, by path relative to it.
+pub fn relative(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let strip = |(path, bytes): (PathBuf, _)| (path.strip_prefix(dir).unwrap().to_owned(), bytes);
+    contents(dir).into_iter().map(strip).collect()
+}
+
+/// Returns `length` bytes that don't compress, the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
