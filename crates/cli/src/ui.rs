@@ -138,12 +138,11 @@ impl Bar {
         }
     }
 
-    /// Prints a line without tearing the bar.
-    pub(crate) fn talk(&self, text: impl Display) {
+    /// Runs what prints, without tearing the bar.
+    pub(crate) fn suspend(&self, print: impl FnOnce()) {
         match &self.shown {
-            Shown::Bar(bar) => bar.println(clean(&text.to_string())),
-            Shown::Lines { .. } => eprintln!("{}", clean(&text.to_string())),
-            Shown::Nothing => {}
+            Shown::Bar(bar) => bar.suspend(print),
+            Shown::Lines { .. } | Shown::Nothing => print(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Power cuts: the node is killed at random moments of backup and replication, and goes on.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 mod circle;
 #[path = "../src/demo/portrait.rs"]
 mod portrait;

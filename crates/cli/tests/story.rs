@@ -1,6 +1,8 @@
 //! What Carryall promises, tried by the real program: nothing is called safe too early, and what is
 //! called safe comes back.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 mod circle;
 #[path = "../src/demo/portrait.rs"]
 mod portrait;
@@ -123,7 +125,7 @@ fn what_cannot_be_read_ends_with_3_and_the_rest_is_saved() {
     fs::write(folder.join("open.txt"), "open").unwrap();
     let closed = folder.join("closed.txt");
     fs::write(&closed, "closed").unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
     if fs::File::open(&closed).is_ok() {
         // Root reads everything; there is nothing to see here.
         return;

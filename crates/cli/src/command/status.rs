@@ -14,23 +14,55 @@ use crate::{args::StatusArgs, error::CommandError, ui};
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(context: &Context, args: &StatusArgs) -> Result<Exit, CommandError> {
-    let mut last: Option<Status> = None;
-    loop {
-        let status: Status = context.client()?.get("/v1/status")?;
-        if last.as_ref() != Some(&status) {
-            if last.is_some() {
-                context.ui.say("");
-            }
-            context.ui.json(&status);
-            context.ui.say(&status.headline);
-            details(context, &status);
-        }
-        if !args.watch {
-            return Ok(Exit::Done);
-        }
-        last = Some(status);
-        thread::sleep(WATCH_EVERY);
+    let status: Status = context.client()?.get("/v1/status")?;
+    tell(context, &status);
+    if args.watch {
+        watch(context, status)
+    } else {
+        Ok(Exit::Done)
     }
+}
+
+/// Tells what changes, and shows how far the present encounters are.
+fn watch(context: &Context, mut last: Status) -> Result<Exit, CommandError> {
+    let mut bar = None;
+    loop {
+        thread::sleep(WATCH_EVERY);
+        let mut status: Status = context.client()?.get("/v1/status")?;
+        if status.transfers.is_empty() {
+            if let Some(bar) = bar.take() {
+                ui::Bar::finish(bar);
+            }
+        } else {
+            let bar = bar.get_or_insert_with(|| context.ui.bar("encounter"));
+            let sum = |of: fn(&Transfer) -> u64| status.transfers.iter().map(of).sum::<u64>();
+            bar.set(
+                sum(|transfer| transfer.bytes),
+                Some(sum(|transfer| transfer.total)),
+            );
+        }
+        if bar.is_some() && !context.ui.json {
+            // The bar shows them.
+            status.transfers.clear();
+        }
+        if status != last {
+            let print = || {
+                context.ui.say("");
+                tell(context, &status);
+            };
+            match &bar {
+                Some(bar) => bar.suspend(print),
+                None => print(),
+            }
+            last = status;
+        }
+    }
+}
+
+fn tell(context: &Context, status: &Status) {
+    context.ui.json(status);
+    context.ui.say(&status.headline);
+    details(context, status);
 }
 
 fn details(context: &Context, status: &Status) {
@@ -48,11 +80,11 @@ fn details(context: &Context, status: &Status) {
             },
         ));
         ui.say(format!(
-            "{}: {} safe with friends, {} only here; {} of {} members could vanish",
+            "{}: {} safe with friends, {} only here; {} could vanish without loss, the aim is {}",
             ui::count(status.packs, "pack", "packs"),
             ui::bytes(status.bytes_safe),
             ui::bytes(status.bytes_only_here),
-            status.health_min,
+            ui::count(status.health_min.into(), "member", "members"),
             status.target,
         ));
     }

@@ -256,7 +256,7 @@ mod tests {
             File::open(b.join("d/f"))
                 .unwrap()
                 .set_modified(time)
-                .unwrap()
+                .unwrap();
         };
         assert!(changed(touch)[0].contains(".000000009 instead of 1000000.000000000"));
         let split = |b: &Path| {

@@ -1,7 +1,11 @@
 //! A circle of devices for tests: homes in a temporary directory, commands and nodes run by the
 //! real program, all bound to loopback.
 
-#![allow(dead_code, reason = "every test program uses another part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test program uses another part"
+)]
 
 use std::{
     fs,
@@ -239,13 +243,10 @@ impl Run {
 
     /// Returns the text under a key, in whichever line has it.
     pub fn text(&self, key: &str) -> String {
-        let values = self
-            .stdout
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        let found = values
-            .filter_map(|value: Value| value[key].as_str().map(str::to_owned))
-            .last();
+        let lines = self.stdout.lines().rev();
+        let found = lines
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find_map(|value| value[key].as_str().map(str::to_owned));
         found.unwrap_or_else(|| panic!("no {key}: {self:?}"))
     }
 
