@@ -9,6 +9,8 @@ use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind, Read},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use carryall_daemon::{
@@ -22,6 +24,10 @@ use crate::{
     error::CommandError,
 };
 
+/// How long a vault may be in use before that is said to be so.
+pub(crate) const BUSY_PATIENCE: Duration = Duration::from_secs(3);
+/// Pause between two tries.
+pub(crate) const BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// Most bytes of `api.json`.
 const API_FILE_BYTES_MAX: u64 = 4096;
 
@@ -57,13 +63,24 @@ struct Answer<'a> {
 
 impl Client {
     /// Finds the way to the node of this home.
+    ///
+    /// A vault in use is asked for again for a moment: its node may be about to answer, or another
+    /// command about to end.
     pub(crate) fn open(home: &Path, reach: Reach) -> Result<Self, CommandError> {
-        if let Some(file) = api_file(home)?
-            && let Some(remote) = Remote::connect(&file)
-        {
-            return Ok(Self::Remote(remote));
+        let started = Instant::now();
+        loop {
+            if let Some(file) = api_file(home)?
+                && let Some(remote) = Remote::connect(&file)
+            {
+                return Ok(Self::Remote(remote));
+            }
+            match Local::open(home, reach) {
+                Err(error) if error.exit == Exit::Busy && started.elapsed() < BUSY_PATIENCE => {
+                    thread::sleep(BUSY_PAUSE);
+                }
+                local => return local.map(Self::Local),
+            }
         }
-        Local::open(home, reach).map(Self::Local)
     }
 
     /// Finds the node of this home that runs in another process.

@@ -1,6 +1,9 @@
 //! `carryall run`: the node, in the foreground.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use carryall_core::event::Notice;
 use carryall_daemon::{
@@ -14,7 +17,13 @@ use tokio::{
 };
 
 use super::Context;
-use crate::{args::RunArgs, error::CommandError, notice, ui::Ui};
+use crate::{
+    args::RunArgs,
+    client::{BUSY_PATIENCE, BUSY_PAUSE, Client},
+    error::CommandError,
+    notice,
+    ui::Ui,
+};
 
 pub(crate) fn run(context: &Context, _args: &RunArgs) -> Result<Exit, CommandError> {
     let runtime = Runtime::new()
@@ -27,7 +36,7 @@ pub(crate) fn run(context: &Context, _args: &RunArgs) -> Result<Exit, CommandErr
 
 async fn serve(context: &Context) -> Result<Exit, CommandError> {
     let ui = context.ui;
-    let engine = engine::open(&context.home, OpenOptions { net: true }).await?;
+    let engine = open(context).await?;
     let teller = tokio::spawn(tell(ui, engine.notices()));
     let asked = Arc::new(OnceLock::new());
     let stopper = tokio::spawn(stop_on_signal(engine.clone(), asked.clone()));
@@ -46,6 +55,22 @@ async fn serve(context: &Context) -> Result<Exit, CommandError> {
     ui.say("The node has stopped.");
     // Nobody asked by a signal: the API did.
     Ok(asked.get().copied().unwrap_or(Exit::Done))
+}
+
+/// Opens the vault, and waits a moment for a command that has it.
+async fn open(context: &Context) -> Result<Engine, CommandError> {
+    let started = Instant::now();
+    loop {
+        let failed = match engine::open(&context.home, OpenOptions { net: true }).await {
+            Ok(engine) => return Ok(engine),
+            Err(error) => CommandError::from(error),
+        };
+        let passing = failed.exit == Exit::Busy && Client::running(&context.home).is_none();
+        if !passing || started.elapsed() > BUSY_PATIENCE {
+            return Err(failed);
+        }
+        tokio::time::sleep(BUSY_PAUSE).await;
+    }
 }
 
 /// Prints what happens.
