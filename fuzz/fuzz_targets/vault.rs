@@ -30,6 +30,15 @@ fuzz_target!(|data: &[u8]| {
     disk.write_file(Path::new(&path), content).expect("the disk is empty");
     let disk = Arc::new(disk);
 
+    if which % 5 == 4 {
+        // On its own, since making a new catalogue takes longer than all the rest.
+        if let Ok(catalogue) = Catalogue::open(disk, Path::new("/catalogue.redb")) {
+            let _ = catalogue.needs_rebuild();
+            let _ = catalogue.packs();
+            let _ = catalogue.snapshots();
+        }
+        return;
+    }
     let mut entries = 0;
     let feeds = Feeds::open(disk.clone(), Path::new("/feeds"), OWN, &mut |_, _, _| entries += 1);
     if let Ok(feeds) = feeds {
@@ -41,10 +50,5 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(incoming) = shelf.reserve(OWNER, shard, 70_000, Timestamp(0)) {
         assert!(incoming.finish().is_err());
     }
-    Spool::open(disk.clone(), Path::new("/spool"), 1 << 20).expect("the disk is sound");
-    if let Ok(catalogue) = Catalogue::open(disk, Path::new("/catalogue.redb")) {
-        let _ = catalogue.needs_rebuild();
-        let _ = catalogue.packs();
-        let _ = catalogue.snapshots();
-    }
+    Spool::open(disk, Path::new("/spool"), 1 << 20).expect("the disk is sound");
 });
