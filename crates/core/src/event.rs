@@ -200,6 +200,12 @@ pub enum Command {
         /// Whether this device can make its shards: from the spool, or from the source files.
         available: bool,
     },
+    /// A pack is lost: its sources changed before friends had enough of it. What is left of them
+    /// comes in new packs.
+    DropPack {
+        /// The pack.
+        pack: PackId,
+    },
     /// A snapshot is complete: publish its sealed head.
     Publish {
         /// The sealed [`crate::record::HeadRecord`].

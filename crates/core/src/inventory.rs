@@ -93,6 +93,17 @@ impl Inventory {
         }
     }
 
+    /// Forgets a pack that is lost. Receipts for its shards mean nothing from now on.
+    pub fn remove_pack(&mut self, pack: PackId) -> bool {
+        let Some(removed) = self.packs.remove(&pack) else {
+            return false;
+        };
+        for shard in removed.record.shards {
+            self.shards.remove(&shard);
+        }
+        true
+    }
+
     /// Notes that a pack can't be made here any more.
     pub fn set_unavailable(&mut self, pack: PackId) {
         if let Some(pack) = self.packs.get_mut(&pack) {

@@ -246,6 +246,12 @@ impl Node {
         self.advance(now);
         match command {
             Command::AddPack { pack, available } => self.add_pack(pack, available),
+            Command::DropPack { pack } => {
+                if self.inventory.remove_pack(pack) {
+                    self.unsafe_packs.remove(&pack);
+                    self.generation += 1;
+                }
+            }
             Command::Publish { head } => {
                 self.append(&Body::Head(head))?;
                 self.notify(Notice::Published { time: now });

@@ -4,7 +4,6 @@
 
 use std::{fs, io, path::Path};
 
-use carryall_core::limits;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -27,8 +26,6 @@ pub struct Config {
     pub keep_free: u64,
     /// Bytes of small-file packs kept until friends have them; more are made anew when needed.
     pub spool_cap: u64,
-    /// Bytes kept for a member who joins, until told otherwise.
-    pub offer_default: u64,
     /// Where the node listens for other devices.
     pub bind: Bind,
     /// UDP port for links; another free one is taken when it is in use, and 0 always means any.
@@ -58,7 +55,6 @@ impl Default for Config {
             rescan_secs: 3600,
             keep_free: 1 << 30,
             spool_cap: 2 << 30,
-            offer_default: limits::OFFER_BYTES_DEFAULT,
             bind: Bind::All,
             port: 47_474,
             beacon_port: 47_473,
@@ -116,7 +112,6 @@ impl Config {
             "rescan_secs" => self.rescan_secs = number("rescan_secs", value)?.max(60),
             "keep_free" => self.keep_free = length("keep_free", value)?,
             "spool_cap" => self.spool_cap = length("spool_cap", value)?,
-            "offer_default" => self.offer_default = length("offer_default", value)?,
             "bind" => {
                 self.bind = match value {
                     "all" => Bind::All,
@@ -174,12 +169,6 @@ impl Config {
                 self.spool_cap.to_string(),
                 true,
                 "bytes of small files kept twice until friends have them",
-            ),
-            setting(
-                "offer_default",
-                self.offer_default.to_string(),
-                true,
-                "bytes kept for whoever joins",
             ),
             setting(
                 "bind",

@@ -28,7 +28,12 @@ use tokio::{
 
 pub(crate) use self::fetched::{Arrival, Fetched};
 use self::{doors::Doors, feeds::Feeds, shards::Shards, speech::Speech};
-use crate::{clock, meter::Meter, packs::Room, store::Store};
+use crate::{
+    clock,
+    meter::Meter,
+    packs::{self, Room},
+    store::Store,
+};
 
 /// How many inputs are handled before effects are looked at: own entries of all of them share one
 /// fsync.
@@ -326,15 +331,19 @@ impl Driver {
             Effect::PackFetched { pack } => self.world.fetched.complete(&self.world.inbox, pack),
             Effect::Unspool { pack } => self.shards.unspool(pack),
             Effect::Adopt { identity } => self.feeds.adopt(*identity),
-            Effect::Notify(notice) => {
-                if matches!(notice, Notice::Welcomed { .. } | Notice::TurnedAway { .. }) {
-                    self.doors.answered();
-                }
-                tracing::info!(target: "carryall::notice", ?notice);
-                // Without listeners there is nobody to tell.
-                let _ = self.world.notices.send(notice);
-            }
+            Effect::Notify(notice) => self.notify(notice),
         }
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        match notice {
+            Notice::Welcomed { .. } | Notice::TurnedAway { .. } => self.doors.answered(),
+            Notice::SourceChanged { pack } => packs::forget_if_lost(&self.world, &self.node, pack),
+            _ => {}
+        }
+        tracing::info!(target: "carryall::notice", ?notice);
+        // Without listeners there is nobody to tell.
+        let _ = self.world.notices.send(notice);
     }
 }
 

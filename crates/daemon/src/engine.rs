@@ -74,8 +74,7 @@ pub async fn open(home: &Path, options: OpenOptions) -> Result<Engine, EngineErr
     let (stopped, _) = watch::channel(false);
     let owned = home.to_owned();
     let settings = config.clone();
-    let (node, store) =
-        blocking(move || read(crate::store::vault(&owned)?, &owned, &settings)).await?;
+    let (node, store) = blocking(move || read(crate::store::vault(&owned)?, &settings)).await?;
     let inner = Inner {
         home: home.to_owned(),
         online: options.net,
@@ -99,15 +98,12 @@ pub async fn open(home: &Path, options: OpenOptions) -> Result<Engine, EngineErr
 /// Reads a vault into a core.
 fn read(
     vault: carryall_store::vault::Vault,
-    home: &Path,
     config: &Config,
 ) -> Result<(Node, Arc<Store>), EngineError> {
     let identity = vault.identity();
     if identity.circle.is_none() && !identity.vault.is_empty() {
         // A joining that was cut short: the device is in no circle, so it founds one again.
-        let (identity, entries) = founding::circle_of_one(identity)?;
-        founding::write_feed(vault.disk(), home, identity.device(), &entries)?;
-        vault.replace_identity(identity)?;
+        founding::found_circle(&vault)?;
     }
     let identity = vault.identity();
     let mut node = Node::new(identity.clone(), founding::random()?, clock::now());
@@ -144,9 +140,12 @@ impl Engine {
         let listener = Listener::bind(port).await.map_err(EngineError::Listen)?;
         ready(listener.port());
         let watch = Watch::start(self.clone());
+        let recalling = tokio::spawn(recall::keep_recalling(self.clone()));
         let served = listener.run(&self.0.home, self.clone()).await;
         self.stop();
         watch.finish().await;
+        // A task that broke down has ended too.
+        let _ = recalling.await;
         self.close().await;
         served.map_err(EngineError::Listen)
     }

@@ -12,12 +12,7 @@ use carryall_core::{
     key::{self, Identity, Names, Words},
     node,
 };
-use carryall_store::{
-    disk::Disk,
-    feeds::Feeds,
-    os_disk::OsDisk,
-    vault::{Vault, VaultError},
-};
+use carryall_store::{os_disk::OsDisk, vault::Vault};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use zeroize::Zeroizing;
 
@@ -52,16 +47,12 @@ pub struct Naming {
 
 /// Makes a vault with a new member, new words and a circle of its own. Blocks on the disk.
 pub fn found(home: &Path, naming: &Naming) -> Result<Founded, EngineError> {
-    check_vacant(home)?;
     let words = Words::generate(random()?);
     let (root, seed, now) = (words.root(), random()?, clock::now());
     let identity = Identity::create(&root, seed, naming.names(), DeviceClass::Laptop, now)?;
-    let (identity, entries) = circle_of_one(identity)?;
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    write_feed(&disk, home, identity.device(), &entries)?;
-    let (circle, member, device) = (identity.circle, identity.member(), identity.device());
-    Vault::create(disk, home, identity)?;
-    let circle = circle.ok_or(EngineError::NotJoined)?;
+    let (member, device) = (identity.member(), identity.device());
+    let vault = Vault::create(Arc::new(OsDisk), home, identity)?;
+    let circle = found_circle(&vault)?;
     Ok(Founded {
         words: words.phrase(),
         circle,
@@ -73,11 +64,22 @@ pub fn found(home: &Path, naming: &Naming) -> Result<Founded, EngineError> {
 /// Makes a vault for a member who lost every device. It has no circle and no keys until it joins by
 /// an invite or a rendezvous. Blocks on the disk.
 pub fn recover(home: &Path, words: &str, naming: &Naming) -> Result<MemberId, EngineError> {
-    check_vacant(home)?;
     let (root, seed, now) = (Words::parse(words)?.root(), random()?, clock::now());
     let identity = Identity::recover(&root, seed, naming.names(), DeviceClass::Laptop, now)?;
     Vault::create(Arc::new(OsDisk), home, identity)?;
     Ok(root.member())
+}
+
+/// Founds a circle for the device of a vault that is in none. The identity names it last: cut short
+/// before that, the next start founds another one.
+pub(crate) fn found_circle(vault: &Vault) -> Result<CircleId, EngineError> {
+    let (identity, entries) = circle_of_one(vault.identity())?;
+    let circle = identity.circle.ok_or(EngineError::NotJoined)?;
+    remove_feeds(vault.home())?;
+    let feeds = vault.feeds(&mut |_, _, _| {})?;
+    feeds.append(identity.device(), 0, &entries)?;
+    vault.replace_identity(identity)?;
+    Ok(circle)
 }
 
 impl Naming {
@@ -89,19 +91,8 @@ impl Naming {
     }
 }
 
-/// Refuses a home with a vault before anything is written into it.
-fn check_vacant(home: &Path) -> Result<(), EngineError> {
-    if home.join("identity").exists() {
-        return Err(VaultError::Exists(home.to_owned()).into());
-    }
-    // A feed without an identity was left by a founding that was cut short. Nobody has heard of it.
-    remove_feeds(home)
-}
-
 /// Founds a circle for a device. Returns its identity in it, and the beginning of its feed.
-pub(crate) fn circle_of_one(
-    identity: Identity,
-) -> Result<(Identity, Vec<SignedEntry>), EngineError> {
+fn circle_of_one(identity: Identity) -> Result<(Identity, Vec<SignedEntry>), EngineError> {
     let now = clock::now();
     let (identity, mut entries) = node::found(identity, &random()?, now);
     if let (Some(circle), Some(last)) = (identity.circle, entries.last()) {
@@ -150,19 +141,6 @@ fn write_wraps(identity: &Identity, author: &mut Author) -> Result<SignedEntry, 
     let mut rng = ChaCha20Rng::from_seed(random()?);
     let wraps = key::wrap(&identity.vault, &readers, &mut rng)?;
     Ok(author.write(clock::now(), &Body::Wrapped(wraps))?)
-}
-
-/// Puts the beginning of a feed on disk, in place of whatever feeds there are.
-pub(crate) fn write_feed(
-    disk: &Arc<dyn Disk>,
-    home: &Path,
-    own: DeviceId,
-    entries: &[SignedEntry],
-) -> Result<(), EngineError> {
-    remove_feeds(home)?;
-    let feeds = Feeds::open(disk.clone(), &home.join("feeds"), own, &mut |_, _, _| {})?;
-    feeds.append(own, 0, entries)?;
-    Ok(())
 }
 
 /// Removes all feeds, to begin anew in another circle.

@@ -91,6 +91,8 @@ impl Live {
         if let Err(error) = driver.await {
             tracing::error!(%error, "the driver broke down");
         }
+        // Whoever waits for packs hears that none come any more.
+        world.fetched.close();
         let store = world.store.clone();
         drop(world);
         let deadline = Instant::now() + LET_GO_PATIENCE;

@@ -5,11 +5,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use carryall_core::{event::TransferError, id::PackId};
-use carryall_store::rebuild::RebuildError;
+use carryall_core::{
+    event::{Command, TransferError},
+    id::PackId,
+    node::Node,
+};
+use carryall_store::rebuild::{self, RebuildError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{driver::World, engine::context};
+use crate::{clock, driver::World, engine::context};
 
 /// How many shards of our own are in memory while they are sent.
 const SHARDS_IN_MEMORY: usize = 6;
@@ -58,6 +62,25 @@ pub(crate) async fn load(world: &World, pack: PackId, index: u8) -> Result<Loade
     });
     let shard = made.await.unwrap_or(Err(TransferError::Disk))?;
     Ok(Loaded { shard, _room: room })
+}
+
+/// Forgets a pack whose sources changed, if nobody can rebuild it: the next snapshot saves anew what
+/// is left of them.
+pub(crate) fn forget_if_lost(world: &World, node: &Node, pack: PackId) {
+    let lost = node.packs().filter(|record| record.id == pack);
+    let Some(keys) = node.vault_keys().cloned() else {
+        return;
+    };
+    if node.retrace_of(lost, clock::now()).packs_nowhere == 0 {
+        return;
+    }
+    let (store, inbox) = (world.store.clone(), world.inbox.clone());
+    tokio::task::spawn_blocking(move || {
+        match rebuild::forget_broken(&context(&store, &keys), pack) {
+            Ok(()) => inbox.order(Command::DropPack { pack }),
+            Err(error) => tracing::error!(%error, "can't forget a lost pack"),
+        }
+    });
 }
 
 fn transfer_error(error: &RebuildError) -> TransferError {

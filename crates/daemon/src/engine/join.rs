@@ -33,6 +33,9 @@ const FEEDS_PATIENCE: Duration = Duration::from_secs(30);
 /// How often to look whether they came.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Feeds that bring nothing new for so long have arrived.
+const QUIET: Duration = Duration::from_millis(700);
+
 type Lines = mpsc::Sender<JoinLine>;
 
 impl Engine {
@@ -159,6 +162,7 @@ impl Engine {
             .await?;
         if recovering && keys {
             say(lines, "Your keys are here. Learning what you had ...").await;
+            self.wait_for_quiet(deadline).await?;
             self.recall().await?;
         }
         self.publish_newest().await?;
@@ -168,6 +172,22 @@ impl Engine {
             by,
             recovered,
         })
+    }
+}
+
+impl Engine {
+    /// Waits until no more feed entries come in.
+    async fn wait_for_quiet(&self, deadline: Instant) -> Result<(), EngineError> {
+        let world = self.world().await?;
+        let mut last = None;
+        loop {
+            let news = world.inbox.look(|node, _| node.news()).await?;
+            if last == Some(news) || Instant::now() > deadline {
+                return Ok(());
+            }
+            last = Some(news);
+            sleep(QUIET).await;
+        }
     }
 }
 
@@ -189,12 +209,10 @@ fn outside(old: &Store) -> Result<(Node, Arc<Store>), EngineError> {
 /// Puts the device back into a circle of its own; one without keys stays in none.
 fn alone(old: &Store) -> Result<(Node, Arc<Store>), EngineError> {
     let identity = old.vault.identity();
-    let home = old.vault.home();
-    founding::remove_feeds(home)?;
     if identity.circle.is_none() && !identity.vault.is_empty() {
-        let (identity, entries) = founding::circle_of_one(identity)?;
-        founding::write_feed(old.vault.disk(), home, identity.device(), &entries)?;
-        old.vault.replace_identity(identity)?;
+        founding::found_circle(&old.vault)?;
+    } else {
+        founding::remove_feeds(old.vault.home())?;
     }
     anew(old)
 }

@@ -1,6 +1,6 @@
 //! Heads: publishing our newest snapshot, and learning those that this device has forgotten.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use carryall_core::{
     event::Command,
@@ -14,7 +14,36 @@ use carryall_store::{
     index::{self, Learnt},
 };
 
+use tokio::time::sleep;
+
 use super::{Engine, EngineError, backup::context, blocking, restore::Job};
+
+/// How often to look for snapshots that this device has not heard of.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Learns snapshots of this member's other devices whenever one shows up, until the engine stops.
+pub(super) async fn keep_recalling(engine: Engine) {
+    let mut seen = None;
+    loop {
+        tokio::select! {
+            () = engine.stopped() => return,
+            () = sleep(LOOK_EVERY) => {}
+        }
+        let news = match engine.world().await {
+            Ok(world) => world.inbox.look(|node, _| node.news()).await.ok(),
+            Err(_) => None,
+        };
+        if news.is_none() || news == seen {
+            continue;
+        }
+        match engine.recall().await {
+            Ok(()) => seen = news,
+            // Without keys, or while somebody restores: later.
+            Err(EngineError::NoKeys | EngineError::UnderWay(_) | EngineError::OutOfReach(_)) => {}
+            Err(error) => tracing::warn!(%error, "can't learn a snapshot"),
+        }
+    }
+}
 
 /// Whose heads are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +105,7 @@ impl Engine {
             .inbox
             .look(|node, _| heads(node, Whose::Member))
             .await?;
+        let mut any = false;
         // The newest leads to the older ones.
         for head in heads.into_iter().rev() {
             let (working, known) = (job.clone(), head.snapshot);
@@ -84,11 +114,16 @@ impl Engine {
                 Ok(snapshots.iter().any(|row| row.id == known))
             });
             if !is_known.await? {
+                any = true;
                 self.study(&job, move |context| index::learn(context, &head))
                     .await?;
             }
         }
-        self.tell_packs(&job).await
+        if any {
+            self.tell_packs(&job).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Forgets the catalogue and learns it anew from this device's own heads.

@@ -23,6 +23,7 @@ impl Engine {
     /// Returns all snapshots, oldest first.
     pub async fn snapshots(&self) -> Result<Snapshots, EngineError> {
         let world = self.world().await?;
+        self.recall_if_empty().await?;
         let look =
             |node: &mut carryall_core::node::Node, _| (node.vault_keys().cloned(), node.device());
         let (keys, device) = world.inbox.look(look).await?;
@@ -77,8 +78,18 @@ impl Engine {
         Ok(receiver)
     }
 
+    /// Learns what friends have, where nothing is known: a recovered device's first question.
+    async fn recall_if_empty(&self) -> Result<(), EngineError> {
+        let store = self.world().await?.store;
+        if blocking(move || Ok(store.catalogue.snapshots()?.is_empty())).await? {
+            self.recall().await?;
+        }
+        Ok(())
+    }
+
     /// Finds a snapshot by a unique beginning of its id; the newest for `latest` or nothing.
     pub(super) async fn find_snapshot(&self, wanted: &str) -> Result<SnapshotId, EngineError> {
+        self.recall_if_empty().await?;
         let store = self.world().await?.store;
         let wanted = wanted.trim().to_ascii_lowercase();
         blocking(move || find(&store, &wanted)).await
