@@ -215,15 +215,26 @@ impl Driver {
         match input {
             Input::Event(event) => self.node.handle_event(now, event),
             Input::Command(command, answer) => {
-                if let Command::Knock { gate, .. } = &command {
-                    self.doors.knock(*gate);
-                }
+                self.prepare(&command);
                 let _ = answer.send(self.node.command(now, command));
             }
             Input::Look(look) => look(&mut self.node, now),
             Input::Stop => return false,
         }
         true
+    }
+
+    /// Has friends look up before something that wants them near.
+    fn prepare(&mut self, command: &Command) {
+        match command {
+            Command::Knock { gate, .. } => self.doors.knock(*gate),
+            Command::Fetch { .. } | Command::Audit | Command::Publish { .. } => {}
+            _ => return,
+        }
+        if let Some(net) = &self.world.net {
+            self.doors.follow(&self.node, net, clock::now());
+            net.announce();
+        }
     }
 
     fn dial(&self, device: DeviceId, addresses: &[SocketAddr], gate: Gate) {
@@ -274,7 +285,12 @@ impl Driver {
                 device,
                 addresses,
                 gate,
-            } => self.dial(device, &addresses, gate),
+            } => {
+                if let Some(net) = &self.world.net {
+                    self.doors.follow(&self.node, net, clock::now());
+                }
+                self.dial(device, &addresses, gate);
+            }
             Effect::Send { link, message } => self.speech.say(link, message),
             Effect::SendEntries {
                 link,

@@ -178,7 +178,8 @@ impl Node {
         let Some(reason) = self.reason(member, device, &contact) else {
             return;
         };
-        let wait = if near {
+        // Somebody waits for what we want back.
+        let wait = if near || self.fetch_wants(device) {
             limits::REDIAL_AFTER
         } else {
             limits::REACH_AGAIN
