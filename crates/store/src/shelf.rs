@@ -11,7 +11,7 @@ mod incoming;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -120,7 +120,7 @@ struct State {
     shards: BTreeMap<(MemberId, ShardId), u32>,
     usage: BTreeMap<MemberId, u64>,
     parts: BTreeMap<ShardId, Part>,
-    damaged: Vec<(MemberId, ShardId)>,
+    damaged: BTreeSet<(MemberId, ShardId)>,
 }
 
 /// A shard under way, or waiting for its sender to come back.
@@ -212,9 +212,10 @@ impl Shelf {
         )
     }
 
-    /// Opens a shard for reading.
+    /// Opens a shard for reading. One that is found damaged or missing, here or by a proof or a
+    /// scrub, is off the list, so that it can be sent again.
     pub fn read(&self, owner: MemberId, shard: ShardId) -> Result<ShelvedShard, ShelfError> {
-        self.inner.read(owner, shard)
+        self.strike_if_bad(owner, shard, self.inner.read(owner, shard))
     }
 
     /// Makes a proof that a group of a shard is here, checked against the shard's id.
@@ -224,12 +225,40 @@ impl Shelf {
         shard: ShardId,
         group: u32,
     ) -> Result<GroupProof, ShelfError> {
-        self.inner.read(owner, shard)?.prove(group)
+        let proof = self.read(owner, shard)?.prove(group);
+        self.strike_if_bad(owner, shard, proof)
     }
 
     /// Reads a whole shard and checks it against its id.
     pub fn scrub(&self, owner: MemberId, shard: ShardId) -> Result<(), ShelfError> {
-        self.inner.read(owner, shard)?.scrub()
+        let scrubbed = self.read(owner, shard)?.scrub();
+        self.strike_if_bad(owner, shard, scrubbed)
+    }
+
+    /// Takes a shard off the list if `result` says that it is not here as it was written.
+    fn strike_if_bad<T>(
+        &self,
+        owner: MemberId,
+        shard: ShardId,
+        result: Result<T, ShelfError>,
+    ) -> Result<T, ShelfError> {
+        match &result {
+            Err(ShelfError::Damaged(_)) => self.inner.state().strike(owner, shard, true),
+            Err(ShelfError::Missing(_)) => {
+                let mut state = self.inner.state();
+                // It may have come while we looked.
+                if self
+                    .inner
+                    .disk
+                    .metadata(&self.inner.path(owner, shard))
+                    .is_err()
+                {
+                    state.strike(owner, shard, false);
+                }
+            }
+            _ => {}
+        }
+        result
     }
 
     /// Removes a shard, damaged or not.
@@ -237,11 +266,7 @@ impl Shelf {
         let mut state = self.inner.state();
         let path = self.inner.path(owner, shard);
         remove_if_there(&*self.inner.disk, &path)?;
-        state.damaged.retain(|damaged| *damaged != (owner, shard));
-        if let Some(bytes) = state.shards.remove(&(owner, shard)) {
-            let usage = state.usage.entry(owner).or_default();
-            *usage = usage.saturating_sub(u64::from(bytes));
-        }
+        state.strike(owner, shard, false);
         Ok(())
     }
 
@@ -263,9 +288,10 @@ impl Shelf {
             .collect()
     }
 
-    /// Returns files that opening found with a length that no shelved shard has. They don't count.
+    /// Returns shards whose files are here, but not as they were written, as far as was noticed. They
+    /// don't count.
     pub fn damaged(&self) -> Vec<(MemberId, ShardId)> {
-        self.inner.state().damaged.clone()
+        self.inner.state().damaged.iter().copied().collect()
     }
 
     /// Returns the bytes of shards kept for a member.
@@ -360,7 +386,7 @@ impl Inner {
                 let facts = self.disk.metadata(&path).at("look at", &path)?;
                 match shard_bytes(facts.bytes) {
                     Some(bytes) => state.add(owner, shard, bytes),
-                    None => state.damaged.push((owner, shard)),
+                    None => state.strike(owner, shard, true),
                 }
             }
         }
@@ -407,6 +433,18 @@ impl State {
         if self.shards.insert((owner, shard), bytes).is_none() {
             *self.usage.entry(owner).or_default() += u64::from(bytes);
         }
-        self.damaged.retain(|damaged| *damaged != (owner, shard));
+        self.damaged.remove(&(owner, shard));
+    }
+
+    fn strike(&mut self, owner: MemberId, shard: ShardId, damaged: bool) {
+        if let Some(bytes) = self.shards.remove(&(owner, shard)) {
+            let usage = self.usage.entry(owner).or_default();
+            *usage = usage.saturating_sub(u64::from(bytes));
+        }
+        if damaged {
+            self.damaged.insert((owner, shard));
+        } else {
+            self.damaged.remove(&(owner, shard));
+        }
     }
 }

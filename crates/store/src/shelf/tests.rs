@@ -363,6 +363,32 @@ fn any_flipped_bit_is_found() {
 }
 
 #[test]
+fn a_shard_found_damaged_can_be_sent_again() {
+    let disk = MemDisk::new();
+    let shelf = open(&disk);
+    let (id, content) = shard(40_000, 1);
+    store(&shelf, id, &content).unwrap();
+    let path = shelf.inner.path(OWNER, id);
+    disk.rot(&path, 8).unwrap();
+    assert!(matches!(
+        shelf.prove(OWNER, id, 0),
+        Err(ShelfError::Damaged(_))
+    ));
+    assert_eq!(
+        (shelf.usage(OWNER), shelf.damaged()),
+        (0, vec![(OWNER, id)])
+    );
+    assert_eq!(store(&shelf, id, &content).unwrap(), 0);
+    shelf.scrub(OWNER, id).unwrap();
+    assert_eq!((shelf.usage(OWNER), shelf.damaged()), (40_000, Vec::new()));
+
+    disk.remove_file(&path).unwrap();
+    assert!(matches!(shelf.read(OWNER, id), Err(ShelfError::Missing(_))));
+    assert!(!shelf.contains(OWNER, id));
+    store(&shelf, id, &content).unwrap();
+}
+
+#[test]
 fn a_shortened_file_does_not_count_and_is_replaced() {
     let disk = MemDisk::new();
     let (id, content) = shard(40_000, 1);
