@@ -50,7 +50,7 @@ for _ in $(seq "$runs"); do
 
         for home in a b; do
             mkdir -p "$dir/$home"
-            printf 'bind = "loopback"\nbeacon_port = 47999\nkeep_free = "0"\n' >"$dir/$home/config.toml"
+            printf 'bind = "loopback"\nbeacon_port = 47999\nkeep_free = 0\n' >"$dir/$home/config.toml"
         done
         "$carryall" --home "$dir/a" init --name owner --json >"$dir/words"
         timed "carryall-first-$what" "$carryall" --home "$dir/a" backup "$source"

@@ -12,7 +12,7 @@ carryall=$PWD/target/release/carryall
 rm -rf "$dir"
 mkdir -p "$dir/a" "$dir/b" "$dir/a2"
 for home in a b a2; do
-    printf 'bind = "loopback"\nbeacon_port = 47998\nkeep_free = "0"\n' >"$dir/$home/config.toml"
+    printf 'bind = "loopback"\nbeacon_port = 47998\nkeep_free = 0\n' >"$dir/$home/config.toml"
 done
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 
