@@ -268,6 +268,9 @@ pub enum CommandRefused {
     /// This device isn't in a circle yet.
     #[error("this device has not joined its circle yet")]
     NotJoined,
+    /// Friends know more of this device's own feed than it does.
+    #[error("this device came back older than its friends know it, and waits for what they send")]
+    Behind,
     /// What was to be written doesn't fit an entry.
     #[error(transparent)]
     Write(#[from] WriteError),

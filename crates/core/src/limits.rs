@@ -84,9 +84,10 @@ pub const OFFER_BYTES_DEFAULT: u64 = 10 << 30;
 pub const LIVENESS: Span = Span::secs(20);
 /// A ping goes out after this much silence.
 pub const PING_AFTER: Span = Span::secs(5);
-/// Wait between two dials of one device.
+/// Longest wait between two dials of one device that is near; it begins with [`MEET_AGAIN`] and
+/// doubles with every failure.
 pub const REDIAL_AFTER: Span = Span::secs(10);
-/// Wait between a good encounter and the next with the same device.
+/// Wait between a good encounter and the next with the same device, and after a first failure.
 pub const MEET_AGAIN: Span = Span::secs(1);
 /// An idle link is closed after this long.
 pub const IDLE_CLOSE: Span = Span::millis(300);

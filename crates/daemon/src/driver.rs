@@ -268,12 +268,17 @@ impl Driver {
             .command(clock::now(), Command::Locate { addresses });
     }
 
-    /// Does what the core wants done, then opens the doors that it wants open.
+    /// Does what the core wants done.
     fn act(&mut self) {
+        self.open_doors();
         while let Some(effect) = self.node.poll_effect() {
             tracing::trace!(?effect);
             self.interpret(effect);
         }
+    }
+
+    /// Opens the doors that the core wants open, before anybody is dialled through one.
+    fn open_doors(&mut self) {
         if let Some(net) = &self.world.net {
             self.doors.follow(&self.node, net, clock::now());
         }

@@ -161,6 +161,10 @@ impl Node {
         if self.outcomes_due.is_none_or(|due| due > self.now) {
             return;
         }
+        if self.is_behind() {
+            self.outcomes_due = Some(self.now + limits::RECEIPT_BATCH);
+            return;
+        }
         self.outcomes_due = None;
         let inventory_key = self.identity.vault.inventory_public();
         for (holder, outcomes) in core::mem::take(&mut self.outcomes) {

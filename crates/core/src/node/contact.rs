@@ -12,7 +12,7 @@ use crate::{
     limits,
     message::Refusal,
     plan,
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// What is known of reaching one device.
@@ -26,7 +26,10 @@ struct Contact {
     /// When its beacon was last heard.
     near: Option<Timestamp>,
     last_met: Option<Timestamp>,
-    last_dial: Option<Timestamp>,
+    /// It is not dialled again before then.
+    not_before: Timestamp,
+    /// Dials and encounters in a row that brought nothing.
+    failures: u32,
     dialling: bool,
     no_room: Option<(Refusal, Timestamp)>,
     /// It said that we don't belong, and when.
@@ -52,6 +55,12 @@ pub(crate) struct Contacts {
     look_at: Option<Timestamp>,
 }
 
+/// Returns how long to wait after so many failures in a row: twice as long each time.
+fn backoff(failures: u32, longest: Span) -> Span {
+    let wait = limits::MEET_AGAIN.0.saturating_mul(1 << failures.min(16));
+    Span(wait.min(longest.0))
+}
+
 impl Contacts {
     pub(crate) fn touch(&mut self) {
         self.touched = true;
@@ -68,18 +77,22 @@ impl Contacts {
     }
 
     /// An encounter ended. If both had nothing left to do, the peer knew then what we knew.
-    pub(crate) fn parted(&mut self, device: DeviceId, news: Option<[u8; 4]>, now: Timestamp) {
+    /// `progress`: it brought something, so the next one may come soon.
+    pub(crate) fn parted(
+        &mut self,
+        device: DeviceId,
+        news: Option<[u8; 4]>,
+        progress: bool,
+        now: Timestamp,
+    ) {
         let contact = self.contacts.entry(device).or_default();
         contact.dialling = false;
         if let Some(news) = news {
             contact.news = Some(news);
             contact.last_met = Some(now);
-            // It went well: something new may begin soon, but not at once.
-            let soon = now
-                .0
-                .saturating_sub(limits::REDIAL_AFTER.0 - limits::MEET_AGAIN.0);
-            contact.last_dial = Some(Timestamp(soon));
         }
+        contact.failures = if progress { 0 } else { contact.failures + 1 };
+        contact.not_before = now + backoff(contact.failures, limits::REDIAL_AFTER);
         self.touched = true;
     }
 
@@ -88,7 +101,9 @@ impl Contacts {
     }
 
     pub(crate) fn dial_failed(&mut self, device: DeviceId) {
-        self.contacts.entry(device).or_default().dialling = false;
+        let contact = self.contacts.entry(device).or_default();
+        contact.dialling = false;
+        contact.failures += 1;
         self.touched = true;
     }
 
@@ -136,7 +151,12 @@ impl Node {
         }
         contact.news = Some(news);
         contact.near = Some(now);
-        contact.addresses = addresses;
+        if contact.addresses != addresses {
+            // It started anew or moved: what failed before says nothing.
+            contact.addresses = addresses;
+            contact.failures = 0;
+            contact.not_before = now;
+        }
         self.contacts.touch();
     }
 
@@ -178,13 +198,7 @@ impl Node {
         let Some(reason) = self.reason(member, device, &contact) else {
             return;
         };
-        // Somebody waits for what we want back.
-        let wait = if near || self.fetch_wants(device) {
-            limits::REDIAL_AFTER
-        } else {
-            limits::REACH_AGAIN
-        };
-        let mut earliest = contact.last_dial.map_or(self.now, |dial| dial + wait);
+        let mut earliest = contact.not_before;
         if let Some(turned_away) = contact.turned_away {
             earliest = earliest.max(turned_away + limits::REACH_AGAIN);
         }
@@ -210,9 +224,16 @@ impl Node {
             self.contacts.look_at = Some(look);
             return;
         }
+        // Somebody waits for what we want back.
+        let longest = if near || self.fetch_wants(device) {
+            limits::REDIAL_AFTER
+        } else {
+            limits::REACH_AGAIN
+        };
+        let now = self.now;
         let contact = self.contacts.contacts.entry(device).or_default();
         contact.dialling = true;
-        contact.last_dial = Some(self.now);
+        contact.not_before = now + backoff(contact.failures, longest);
         self.effect(Effect::Dial {
             device,
             addresses,

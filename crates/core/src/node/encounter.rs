@@ -78,6 +78,8 @@ pub(crate) struct Encounter {
     pub(crate) quiet_since: Option<Timestamp>,
     pub(crate) last_heard: Timestamp,
     pub(crate) last_ping: Timestamp,
+    /// Something was told, moved or proved.
+    pub(crate) progress: bool,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
 }
@@ -110,6 +112,7 @@ impl Encounter {
             quiet_since: None,
             last_heard: now,
             last_ping: now,
+            progress: false,
             bytes_sent: 0,
             bytes_received: 0,
         }
@@ -201,8 +204,9 @@ impl Node {
         }
         let news = self.circle_news();
         let calm = encounter.idle_said && encounter.idle_heard;
+        let told = calm.then_some(news);
         self.contacts
-            .parted(encounter.peer, calm.then_some(news), self.now);
+            .parted(encounter.peer, told, encounter.progress, self.now);
         if let Some(reason) = encounter.no_room {
             self.contacts
                 .no_room(encounter.peer, reason, self.now + limits::NO_ROOM_WAIT);
@@ -244,6 +248,10 @@ impl Node {
             encounter.idle_heard = false;
             encounter.quiet_since = None;
         }
+        encounter.progress |= matches!(
+            message,
+            Message::Entries(_) | Message::Stored { .. } | Message::Proof { .. }
+        );
         match (stage, message) {
             (Stage::Closing, _) => {}
             (_, Message::Ping(number)) => self.send(link, Message::Pong(number)),
@@ -376,6 +384,13 @@ impl Node {
         if let Some(encounter) = self.encounters.get_mut(&link) {
             encounter.idle_said = false;
             encounter.quiet_since = None;
+        }
+    }
+
+    /// Notes that the encounter was worth it.
+    pub(super) fn progress(&mut self, link: LinkId) {
+        if let Some(encounter) = self.encounters.get_mut(&link) {
+            encounter.progress = true;
         }
     }
 

@@ -19,6 +19,9 @@ impl Node {
     /// Writes an entry into our own feed. It takes effect here at once, elsewhere once it is durable.
     pub(super) fn append(&mut self, body: &Body) -> Result<u64, CommandRefused> {
         let now = self.now;
+        if self.is_behind() {
+            return Err(CommandRefused::Behind);
+        }
         let Some(author) = self.author.as_mut() else {
             return Err(CommandRefused::NotJoined);
         };
@@ -44,6 +47,15 @@ impl Node {
     /// Returns how many entries our own feed has.
     pub(super) fn own_len(&self) -> u64 {
         self.circle.chain(self.device).tip().len
+    }
+
+    /// Tells whether a peer says that it has more of our own feed than we: our disk may have come back
+    /// older than it was. To write on would contradict what friends have; they send it first.
+    pub(super) fn is_behind(&self) -> bool {
+        let len = self.own_len();
+        let open = self.encounters.values().filter(|it| it.is_open());
+        open.filter_map(|it| it.theirs.get(&self.device))
+            .any(|theirs| *theirs > len)
     }
 
     /// Returns how many of them are on stable storage.
@@ -312,6 +324,7 @@ impl Node {
         }
         for (device, from, to) in runs {
             self.stir(link);
+            self.progress(link);
             self.effect(Effect::SendEntries {
                 link,
                 device,

@@ -215,6 +215,7 @@ impl Node {
                 }
                 if let Some(encounter) = self.encounters.get_mut(&link) {
                     encounter.bytes_received += bytes;
+                    encounter.progress = true;
                 }
             }
             Err(TransferError::WrongBytes) => self.not_there(peer, shard),

@@ -118,6 +118,7 @@ impl Node {
                 if let Some(encounter) = self.encounters.get_mut(&link) {
                     encounter.receives.remove(&shard);
                     encounter.bytes_received += u64::from(bytes);
+                    encounter.progress = true;
                 }
                 self.sign_for(owner, shard);
                 self.send(link, Message::Stored { shard });
@@ -152,6 +153,10 @@ impl Node {
 
     pub(super) fn flush_receipts_if_due(&mut self) {
         if self.receipts_due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        if self.is_behind() {
+            self.receipts_due = Some(self.now + limits::RECEIPT_BATCH);
             return;
         }
         self.receipts_due = None;

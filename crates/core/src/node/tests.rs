@@ -916,3 +916,29 @@ fn a_device_that_lost_the_others_feeds_learns_them_from_anybody() {
     assert_eq!(world.node(loser).circle().members().count(), 3);
     assert_eq!(world.node(loser).tips(), world.node(friend).tips());
 }
+
+/// A home restored from an image of last week must not write on where friends know more.
+#[test]
+fn an_old_disk_never_forks_its_feed() {
+    let (mut world, devices) = World::circle(2);
+    let old: Vec<SignedEntry> = world.hosts[&devices[0]].feeds[&devices[0]].clone();
+    world.back_up(devices[0], 9, PackKind::Large, 100_000);
+    world.run(Span::secs(60));
+    let known = world.hosts[&devices[1]].feeds[&devices[0]].len();
+    assert!(known > old.len());
+    world.switch_off(devices[0]);
+    let again = world.hosts[&devices[0]].node.identity().clone();
+    world.add(again, old);
+    world.everybody_near();
+    world.run(Span::secs(60));
+    world.back_up(devices[0], 8, PackKind::Large, 100_000);
+    world.run(Span::secs(60));
+    let (ours, theirs) = (
+        &world.hosts[&devices[0]].feeds[&devices[0]],
+        &world.hosts[&devices[1]].feeds[&devices[0]],
+    );
+    assert_eq!(ours, theirs);
+    assert!(ours.len() > known);
+    let forked = |it: &Notice| matches!(it, Notice::Forked { .. });
+    assert!(!world.hosts[&devices[1]].notices.iter().any(forked));
+}

@@ -331,7 +331,8 @@ fn refusal(error: &ShelfError) -> Refusal {
 
 fn transfer_error(error: &ShelfError) -> TransferError {
     match error {
-        ShelfError::WrongBytes(_) | ShelfError::Incomplete => TransferError::WrongBytes,
+        ShelfError::WrongBytes(_) => TransferError::WrongBytes,
+        ShelfError::Incomplete => TransferError::LinkLost,
         error if error.is_full() => TransferError::DiskFull,
         error => {
             tracing::error!(%error, "can't shelve a shard");
