@@ -2,8 +2,9 @@
 //!
 //! A file is the magic and then records: a length (four bytes, little-endian; the highest bit is set
 //! unless the record began an append), the encoded entry, and the first four bytes of the BLAKE3
-//! hash of both. Own entries are on stable storage before [`Feeds::append`] returns; others' can be
-//! had again and are not synced. The chain and the signatures are the core's to check.
+//! hash of both. Own entries are on stable storage before [`Feeds::append`] returns, and so is all
+//! that was appended before them: a receipt is worth nothing without its owner's head and wrapped
+//! keys. Others' entries alone can be had again and are not synced. The chain and the signatures are the core's to check.
 
 mod feed;
 #[cfg(test)]
@@ -151,7 +152,7 @@ impl Feeds {
 
     /// Appends entries, of which `from` is the number of the first, and returns the feed's new
     /// length. Entries that are there already are passed over. Own entries are on stable storage
-    /// when this returns. After an error the feed is as it was, and the same call may be repeated.
+    /// when this returns, with everything that was appended before. After an error the feed is as it was, and the same call may be repeated.
     pub fn append(
         &self,
         device: DeviceId,
@@ -167,6 +168,11 @@ impl Feeds {
         let Some(new) = entries.get(known..).filter(|new| !new.is_empty()) else {
             return Ok(len);
         };
+        if device == self.own {
+            for (_, feed) in feeds.iter_mut().filter(|(other, _)| **other != device) {
+                feed.settle(&*self.disk)?;
+            }
+        }
         let feed = match feeds.entry(device) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {

@@ -232,6 +232,15 @@ impl MemDisk {
         Self::with_root(root, used, next)
     }
 
+    /// Puts everything on stable storage, as kernels do by themselves within a minute.
+    pub fn write_back(&self) {
+        let mut state = self.state();
+        for change in std::mem::take(&mut state.pending) {
+            change.settle();
+        }
+        self.inner.root.write_back();
+    }
+
     /// Makes a symbolic link.
     pub fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
         let mut state = self.state();
@@ -727,6 +736,19 @@ impl Node {
             dev: 1,
             ino: self.ino,
             links: 1,
+        }
+    }
+
+    fn write_back(&self) {
+        match &self.body {
+            Body::File(content) => guard(content).sync(),
+            Body::Directory(names) => {
+                guard(names)
+                    .live
+                    .values()
+                    .for_each(|node| node.write_back());
+            }
+            Body::Symlink(_) | Body::Special => {}
         }
     }
 

@@ -237,7 +237,6 @@ impl Node {
         let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
-        let peer = encounter.peer;
         if encounter.serves.remove(&shard) {
             let Some(owner) = encounter.member else {
                 return;
@@ -250,17 +249,8 @@ impl Node {
                 }
                 Err(_) => {}
             }
-        } else if let Err(error) = outcome
-            && let Some(outgoing) = encounter.sends.remove(&shard)
-        {
-            if encounter.queue.front() == Some(&outgoing.pack) {
-                encounter.queue.pop_front();
-            }
-            self.inventory.clear_pending(peer, shard);
-            if error != TransferError::LinkLost {
-                // The peer took it, and waits.
-                self.send(link, Message::Missing { shard });
-            }
+        } else if outcome.is_err() {
+            self.withdraw(link, shard);
         }
     }
 

@@ -114,7 +114,8 @@ impl Node {
             return self.refused(link, shard, Refusal::Busy);
         }
         let Some(pack) = self.inventory.pack(outgoing.pack) else {
-            return;
+            // It broke while the peer made up its mind.
+            return self.withdraw(link, shard);
         };
         let priority = i32::from(pack.record.kind == PackKind::Metadata);
         let source = Source::Own {
@@ -128,6 +129,21 @@ impl Node {
             source,
             priority,
         });
+    }
+
+    /// We can't send a shard after all, which the peer took and waits for.
+    pub(super) fn withdraw(&mut self, link: LinkId, shard: ShardId) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        let peer = encounter.peer;
+        if let Some(outgoing) = encounter.sends.remove(&shard) {
+            if encounter.queue.front() == Some(&outgoing.pack) {
+                encounter.queue.pop_front();
+            }
+            self.inventory.clear_pending(peer, shard);
+            self.send(link, Message::Missing { shard });
+        }
     }
 
     /// The peer doesn't take a shard.

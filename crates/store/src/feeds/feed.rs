@@ -40,6 +40,8 @@ pub(super) struct Feed {
     damaged: bool,
     /// The name is on stable storage.
     named: bool,
+    /// It has entries that are not on stable storage.
+    unsynced: bool,
     /// A failed append may have left bytes behind `end`.
     untidy: bool,
 }
@@ -72,6 +74,7 @@ impl Feed {
             tip: EntryHash::NONE,
             damaged: false,
             named: false,
+            unsynced: false,
             untidy: false,
         }
     }
@@ -87,6 +90,8 @@ impl Feed {
         let file = disk.open(&path, Open::Write).at("open", &path)?;
         let mut feed = Self::at_start(path, file);
         feed.named = true;
+        // A process may have died with entries that only the system's memory has.
+        feed.unsynced = !own;
         let result = feed.scan(own, each);
         let file_len = feed.file.len().at("look at", &feed.path)?;
         match result {
@@ -208,16 +213,22 @@ impl Feed {
         self.file
             .write_at(bytes, self.end)
             .at("write", &self.path)?;
-        if !own {
-            return Ok(());
+        self.unsynced = true;
+        if own { self.settle(disk) } else { Ok(()) }
+    }
+
+    /// Puts what was appended on stable storage, if it isn't there.
+    pub(super) fn settle(&mut self, disk: &dyn Disk) -> Result<(), FeedError> {
+        if self.unsynced {
+            self.file.sync().at("sync", &self.path)?;
         }
-        self.file.sync().at("sync", &self.path)?;
         if !self.named
             && let Some(directory) = self.path.parent()
         {
             disk.sync_dir(directory).at("sync", directory)?;
             self.named = true;
         }
+        self.unsynced = false;
         Ok(())
     }
 

@@ -329,3 +329,20 @@ proptest::proptest! {
         }
     }
 }
+
+/// Found by the simulator, seed 11: a holder signed for shards, lost power, and had forgotten the head
+/// and the wrapped keys without which the shards were worth nothing to their owner.
+#[test]
+fn what_others_said_is_as_durable_as_our_next_entry() {
+    let disk = MemDisk::new();
+    let (feeds, _) = open(&disk).unwrap();
+    let all = entries(0, 9);
+    feeds.append(OTHER, 0, &all[..4]).unwrap();
+    feeds.append(OWN, 0, &all[..1]).unwrap();
+    feeds.append(OTHER, 4, &all[4..]).unwrap();
+    let (_, found) = open(&disk.crash(Survival::Synced)).unwrap();
+    assert_eq!(found[&OTHER], all[..4]);
+    feeds.append(OWN, 1, &all[1..2]).unwrap();
+    let (_, found) = open(&disk.crash(Survival::Synced)).unwrap();
+    assert_eq!(found[&OTHER], all);
+}
