@@ -369,9 +369,10 @@ impl Net {
         Some((link.class(), link.rtt()))
     }
 
-    /// Closes every link and stops listening.
+    /// Closes every link and stops listening. A peer that is gone already does not hold this up for
+    /// longer than a farewell may.
     pub async fn close(&self) {
-        self.0.endpoint.close().await;
+        let _ = timeout(CLOSE_WAIT, self.0.endpoint.close()).await;
     }
 
     /// Runs a new connection as a link until it is gone.
