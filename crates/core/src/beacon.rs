@@ -270,7 +270,7 @@ impl BeaconTable {
                 let seed = BeaconSeed(*circle.beacon_seed(device)?);
                 Some((Who::Device(device), seed))
             });
-        let invites = (circle.open_invites(now))
+        let invites = (circle.answered_invites(now))
             .map(|invite| (Who::Invite(invite.id), BeaconSeed::invite(&invite.id)));
         let rendezvous = circle.members().filter_map(|member| {
             let seed = BeaconSeed(circle.card(member)?.rendezvous);

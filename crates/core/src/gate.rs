@@ -89,7 +89,7 @@ impl Gates {
     pub fn of_circle(circle: &Circle, circle_secret: &[u8; 32], now: Timestamp) -> Self {
         let mut gates = Self::new();
         gates.add_circle(circle_secret);
-        for invite in circle.open_invites(now) {
+        for invite in circle.answered_invites(now) {
             gates.add_invite(invite.id);
         }
         for member in circle.members() {

@@ -164,6 +164,15 @@ impl Circle {
 
     /// Returns the invites that can be claimed now. A removed member's invites are closed.
     pub fn open_invites(&self, now: Timestamp) -> impl Iterator<Item = OpenInvite> {
+        (self.answered_invites(now)).filter(|invite| {
+            !self.standing.used.contains_key(&invite.id)
+                && !self.standing.contested.contains_key(&invite.id)
+        })
+    }
+
+    /// Returns the invites whose time is not over. Who knocks with a used one is told so, instead of
+    /// waiting at a door that nobody opens.
+    pub fn answered_invites(&self, now: Timestamp) -> impl Iterator<Item = OpenInvite> {
         (self.feeds.iter())
             .filter(|(device, _)| self.is_device(**device))
             .flat_map(|(device, facts)| {
@@ -174,11 +183,7 @@ impl Circle {
                     petname: invitation.petname.clone(),
                 })
             })
-            .filter(move |invite| {
-                now < invite.expires
-                    && !self.standing.used.contains_key(&invite.id)
-                    && !self.standing.contested.contains_key(&invite.id)
-            })
+            .filter(move |invite| now < invite.expires)
     }
 
     /// Returns what became of an invite.
