@@ -70,7 +70,7 @@ pub enum ConfigError {
     #[error("cannot use config.toml: {0}")]
     Io(#[from] io::Error),
     /// The file is no valid configuration.
-    #[error("config.toml is not valid: {0}")]
+    #[error("config.toml is not valid: {}", .0.message())]
     Malformed(#[from] toml::de::Error),
     /// There is no such setting.
     #[error("there is no setting '{0}'")]

@@ -208,6 +208,9 @@ impl EngineError {
             Self::UnknownSnapshot(_) => "carryall snapshots",
             Self::NotInSnapshot(_) => "carryall ls",
             Self::OutOfReach(_) => "carryall retrace",
+            Self::Config(ConfigError::Malformed(_)) => {
+                "mend config.toml in the home directory, or delete it: it holds settings alone"
+            }
             Self::Config(_) => "carryall config",
             _ => "",
         }
