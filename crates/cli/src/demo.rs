@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use carryall_core::limits::OFFER_BYTES_DEFAULT;
 use carryall_daemon::{api::status::Status, exit::Exit};
 
 use crate::{
@@ -50,6 +51,7 @@ fn tell(stage: &mut Stage, args: &DemoArgs) -> Result<(), CommandError> {
     let mut ben = Device::new(stage, "Ben")?;
     let mut cleo = Device::new(stage, "Cleo")?;
     let words = meet(stage, &mut anna, &mut ben, &mut cleo)?;
+    make_room(&source, &[&ben, &cleo])?;
     backup(stage, &anna, &source)?;
     replicate(stage, &anna, source.portrait.count().bytes)?;
     lose(stage, anna, &source)?;
@@ -134,6 +136,17 @@ fn meet(
          (carryall join).",
     );
     Ok(words)
+}
+
+/// Has friends offer more than they do by themselves, where that would not be enough.
+fn make_room(source: &Source, friends: &[&Device]) -> Result<(), CommandError> {
+    let wanted = source.portrait.count().bytes.saturating_mul(2);
+    if wanted > OFFER_BYTES_DEFAULT {
+        for friend in friends {
+            friend.ask(&["friends", "offer", "Anna", &wanted.to_string()], None)?;
+        }
+    }
+    Ok(())
 }
 
 fn backup(stage: &mut Stage, anna: &Device, source: &Source) -> Result<(), CommandError> {

@@ -1,8 +1,98 @@
 //! What happens, in sentences: the same notices that scripts get as JSON.
 
-use carryall_core::event::Notice;
+use std::collections::BTreeMap;
+
+use carryall_core::{
+    event::{LinkClass, Notice},
+    id::{DeviceId, MemberId},
+    message::{Farewell, Refusal},
+};
+use carryall_daemon::api::status::Friend;
 
 use crate::ui;
+
+/// What members are called, and whose devices are whose.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    members: BTreeMap<MemberId, String>,
+    devices: BTreeMap<DeviceId, MemberId>,
+}
+
+impl Names {
+    /// Learns from a list of friends.
+    pub(crate) fn learn(&mut self, friends: &[Friend]) {
+        for friend in friends {
+            self.members.insert(friend.id, friend.petname.clone());
+            self.devices
+                .extend(friend.devices.iter().map(|device| (device.id, friend.id)));
+        }
+    }
+
+    /// Tells whether everybody whom the notice is about has a name here.
+    pub(crate) fn suffice(&self, notice: &Notice) -> bool {
+        match notice {
+            Notice::Met { member, .. } | Notice::Parted { member, .. } => {
+                self.members.contains_key(member)
+            }
+            Notice::Proved { holder: device, .. }
+            | Notice::NotProved { holder: device, .. }
+            | Notice::NoRoom { holder: device, .. }
+            | Notice::Welcomed { by: device } => self.devices.contains_key(device),
+            _ => true,
+        }
+    }
+
+    fn member(&self, member: &MemberId) -> String {
+        self.members
+            .get(member)
+            .cloned()
+            .unwrap_or_else(|| member.short())
+    }
+
+    fn device(&self, device: &DeviceId) -> String {
+        let member = self
+            .devices
+            .get(device)
+            .and_then(|member| self.members.get(member));
+        member.cloned().unwrap_or_else(|| device.short())
+    }
+}
+
+/// Returns the word for a link.
+pub(crate) const fn link(class: LinkClass) -> &'static str {
+    match class {
+        LinkClass::Lan => "the local network",
+        LinkClass::Direct => "the internet",
+        LinkClass::Relay => "a relay",
+        LinkClass::Metered => "a metered link",
+    }
+}
+
+/// Says why somebody takes no shard.
+const fn refused(reason: Refusal) -> &'static str {
+    match reason {
+        Refusal::Have => "it is there already",
+        Refusal::OfferUsedUp => "what they offered is used up",
+        Refusal::DiskFull => "their disk is full",
+        Refusal::Busy => "they are busy",
+        Refusal::NotAMember => "they don't know us as a member",
+    }
+}
+
+/// Says why somebody ended the conversation.
+const fn turned_away(farewell: Farewell) -> &'static str {
+    match farewell {
+        Farewell::Done => "all is said",
+        Farewell::Version(_) => "they run another version",
+        Farewell::ForeignCircle => "theirs is another circle",
+        Farewell::NotAMember => "we are no member",
+        Farewell::InviteUnknown => "they don't know the invite",
+        Farewell::InviteExpired => "the invite has expired",
+        Farewell::InviteUsed => "the invite was used already",
+        Farewell::InviteForged => "the invite's proof does not hold",
+        Farewell::ProtocolError => "we were not understood",
+    }
+}
 
 /// Tells whether a person who watches the node wants to read it: single shards and packs are for
 /// scripts.
@@ -17,14 +107,10 @@ pub(crate) const fn is_news(notice: &Notice) -> bool {
 }
 
 /// Returns the sentence for a notice.
-pub(crate) fn sentence(notice: &Notice) -> String {
+pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
     match notice {
         Notice::Met { member, link, .. } => {
-            format!(
-                "Met {} by {}.",
-                member.short(),
-                format!("{link:?}").to_lowercase()
-            )
+            format!("Met {} over {}.", names.member(member), self::link(*link))
         }
         Notice::Parted {
             member,
@@ -33,31 +119,35 @@ pub(crate) fn sentence(notice: &Notice) -> String {
             ..
         } => format!(
             "Parted from {}: {} sent, {} received.",
-            member.short(),
+            names.member(member),
             ui::bytes(*sent),
             ui::bytes(*received)
         ),
         Notice::Placed { pack, holder, .. } => {
-            format!("{} keeps a shard of pack {}.", holder.short(), pack.short())
+            format!(
+                "{} keeps a shard of pack {}.",
+                names.device(holder),
+                pack.short()
+            )
         }
         Notice::Kept { owner, bytes, .. } => {
             format!(
                 "Kept a shard of {} for {}.",
                 ui::bytes(u64::from(*bytes)),
-                owner.short()
+                names.member(owner)
             )
         }
         Notice::Proved { holder, shards } => {
             format!(
                 "{} proved {}.",
-                holder.short(),
+                names.device(holder),
                 ui::count((*shards).into(), "shard", "shards")
             )
         }
         Notice::NotProved { holder, shard } => {
             format!(
                 "{} could not prove shard {}.",
-                holder.short(),
+                names.device(holder),
                 shard.short()
             )
         }
@@ -71,16 +161,24 @@ pub(crate) fn sentence(notice: &Notice) -> String {
         Notice::Joined { member, petname } => {
             format!("{petname} ({}) joined the circle.", member.short())
         }
-        Notice::Welcomed { by } => format!("{} let us in.", by.short()),
+        Notice::Welcomed { by } => format!("{} let us in.", names.device(by)),
         Notice::TurnedAway { by, farewell } => {
-            format!("{} turned us away: {farewell:?}.", by.short())
+            format!(
+                "{} turned us away: {}.",
+                names.device(by),
+                turned_away(*farewell)
+            )
         }
         Notice::Published { time } => {
             format!("A snapshot was published at {}.", ui::local_time(time.0))
         }
         Notice::Fetched { pack } => format!("Pack {} arrived.", pack.short()),
         Notice::NoRoom { holder, reason } => {
-            format!("{} has no room for us: {reason:?}.", holder.short())
+            format!(
+                "{} takes nothing more: {}.",
+                names.device(holder),
+                refused(*reason)
+            )
         }
         Notice::SourceChanged { pack } => format!(
             "Files of pack {} changed before a friend had it; it will be made anew.",
@@ -88,7 +186,7 @@ pub(crate) fn sentence(notice: &Notice) -> String {
         ),
         Notice::Forked { device } => format!(
             "Device {} contradicts itself and is not believed any more.",
-            device.short()
+            names.device(device)
         ),
         Notice::SnapshotMade { snapshot } => format!("Snapshot {} was made.", snapshot.short()),
     }

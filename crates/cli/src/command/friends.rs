@@ -10,7 +10,7 @@ use super::Context;
 use crate::{
     args::{FriendsArgs, FriendsCommand},
     error::CommandError,
-    ui,
+    notice, ui,
 };
 
 pub(crate) fn run(context: &Context, args: FriendsArgs) -> Result<Exit, CommandError> {
@@ -38,7 +38,7 @@ fn list(context: &Context) -> Result<Exit, CommandError> {
 /// Returns what there is to say about a friend, in one line.
 pub(super) fn line(friend: &Friend) -> String {
     let near = match (friend.reachable, friend.link) {
-        (true, Some(link)) => format!("in reach by {}", format!("{link:?}").to_lowercase()),
+        (true, Some(link)) => format!("in reach over {}", notice::link(link)),
         (true, None) => "in reach".to_owned(),
         (false, _) => match friend.last_met {
             Some(met) => format!("last met {}", ui::ago(ui::now_ms(), met.0)),

@@ -21,7 +21,7 @@ use crate::{
     args::RunArgs,
     client::{BUSY_PATIENCE, BUSY_PAUSE, Client},
     error::CommandError,
-    notice,
+    notice::{self, Names},
     ui::Ui,
 };
 
@@ -37,7 +37,7 @@ pub(crate) fn run(context: &Context, _args: &RunArgs) -> Result<Exit, CommandErr
 async fn serve(context: &Context) -> Result<Exit, CommandError> {
     let ui = context.ui;
     let engine = open(context).await?;
-    let teller = tokio::spawn(tell(ui, engine.notices()));
+    let teller = tokio::spawn(tell(ui, engine.clone(), engine.notices()));
     let asked = Arc::new(OnceLock::new());
     let stopper = tokio::spawn(stop_on_signal(engine.clone(), asked.clone()));
     let served: Result<(), EngineError> = engine
@@ -74,14 +74,21 @@ async fn open(context: &Context) -> Result<Engine, CommandError> {
 }
 
 /// Prints what happens.
-async fn tell(ui: Ui, mut notices: Receiver<Notice>) {
+async fn tell(ui: Ui, engine: Engine, mut notices: Receiver<Notice>) {
+    let mut names = Names::default();
     loop {
         match notices.recv().await {
             Ok(notice) => {
                 ui.json(&notice);
-                if notice::is_news(&notice) {
-                    ui.say(notice::sentence(&notice));
+                if ui.json || !notice::is_news(&notice) {
+                    continue;
                 }
+                if !names.suffice(&notice)
+                    && let Ok(status) = engine.status().await
+                {
+                    names.learn(&status.members);
+                }
+                ui.say(notice::sentence(&notice, &names));
             }
             Err(RecvError::Lagged(missed)) => {
                 ui.json(&serde_json::json!({ "type": "missed", "notices": missed }));

@@ -17,8 +17,6 @@ use crate::{client::Client, error::CommandError};
 
 /// A node that does not answer by then never will.
 const START_PATIENCE: Duration = Duration::from_secs(15);
-/// Bytes that each device keeps for each other one: as much as there is.
-const OFFER_BYTES: u64 = 1 << 50;
 
 /// A device.
 #[derive(Debug)]
@@ -46,7 +44,6 @@ impl Device {
         let config = Config {
             // A demo shall also work on a disk that is nearly full.
             keep_free: 0,
-            offer_default: OFFER_BYTES,
             bind: Bind::Loopback,
             port: 0,
             beacon_port: stage.beacon_port(),
