@@ -7,6 +7,7 @@
 mod assembler;
 mod backlog;
 mod buffer;
+mod packs;
 mod pipeline;
 mod publish;
 mod reader;

@@ -4,35 +4,29 @@
 //! to be done next. Nothing durable names a pack before the pack itself is durable or rebuildable,
 //! and a directory is remembered only after all packs that its files lie in.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
-    mem,
-};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use carryall_core::{
     chunk::{Chunker, chunk_id},
     compression::Compressor,
-    id::{ChunkId, PackId},
+    id::ChunkId,
     key::ChunkKey,
-    pack::PackBuilder,
-    record::{ChunkRef, IndexedPack, NodeKind, PackKind, PackRecord, PackedChunk, Tree, TreeNode},
+    record::{ChunkRef, NodeKind, PackKind, PackRecord, Tree, TreeNode},
 };
 
 use super::{
     BackupError, Context, Counts,
     buffer::Pool,
+    packs::{Origin, Packs},
     reader::Item,
     state::directory_key,
-    worker::{Chunked, Done, Seal, Sealed, Task, kind_index},
+    worker::{Chunked, Done},
 };
 use crate::{
-    catalogue::{FileFacts, SourceRun, View},
+    catalogue::{Batch, FileFacts},
     scan::{CachedDirectory, CachedNode, Entered, Note, Reason},
-    spool::SpoolError,
 };
 
-/// Packs being sealed at a time: one per worker. Each takes twice its length in memory.
-const SEALS_MAX: usize = 2;
 /// What may be lost of an interrupted backup, in bytes of packs.
 const COMMIT_BYTES: u64 = 256 << 20;
 /// Most memory of directories that wait for their packs. Then packs are sealed though not full.
@@ -49,31 +43,6 @@ pub(super) struct Tally {
     pub(super) unread: u64,
     pub(super) noted: u64,
     pub(super) notes: Vec<Note>,
-}
-
-/// A pack that is being filled.
-#[derive(Debug)]
-struct Draft {
-    number: u64,
-    builder: PackBuilder,
-    runs: Vec<SourceRun>,
-}
-
-/// A pack on its way through a worker.
-#[derive(Debug)]
-struct InSeal {
-    number: u64,
-    kind: PackKind,
-    runs: Vec<SourceRun>,
-}
-
-/// A sealed pack that the catalogue does not have yet.
-#[derive(Debug)]
-pub(super) struct NewPack {
-    pub(super) record: PackRecord,
-    chunks: Vec<PackedChunk>,
-    /// Where its content can be read again; nothing if its ciphertext is spooled.
-    runs: Option<Vec<SourceRun>>,
 }
 
 /// A root and what came of it.
@@ -93,7 +62,8 @@ struct OpenFile {
     facts: FileFacts,
     content: Vec<ChunkRef>,
     offset: u64,
-    drafts: BTreeSet<u64>,
+    /// The packs that its chunks went into.
+    packs: BTreeSet<u64>,
 }
 
 /// A directory whose names are coming.
@@ -114,14 +84,13 @@ struct Pending {
 
 /// The last stage of a backup.
 pub(super) struct Assembler<'a> {
-    pub(super) context: &'a Context<'a>,
-    pub(super) chunker: &'a Chunker,
-    pub(super) chunk_key: &'a ChunkKey,
+    context: &'a Context<'a>,
+    chunker: &'a Chunker,
+    chunk_key: &'a ChunkKey,
     pool: &'a Pool,
-    view: View<'a>,
     generation: u64,
-    /// Chunks of packs that the catalogue does not have yet.
-    fresh: HashSet<ChunkId>,
+    /// The packs.
+    pub(super) packs: Packs<'a>,
     items: VecDeque<Item>,
     chunked: BTreeMap<u64, Chunked>,
     /// The job in use and its next chunk.
@@ -131,26 +100,16 @@ pub(super) struct Assembler<'a> {
     pub(super) roots: Vec<WalkedRoot>,
     file: Option<OpenFile>,
     frames: Vec<Frame>,
-    drafts: [Option<Draft>; 3],
-    next_draft: u64,
-    /// Packs with content that is known to be gone already: they are spooled whatever their kind.
-    tainted: BTreeSet<u64>,
-    in_seal: VecDeque<InSeal>,
-    sealed: BTreeMap<u64, Sealed>,
-    idle_builders: Vec<PackBuilder>,
-    idle_buffers: Vec<Vec<u8>>,
     compressor: Compressor,
-    /// What workers shall do next; to be taken after each call.
-    pub(super) tasks: Vec<Task>,
-    new_packs: Vec<NewPack>,
-    new_packs_bytes: u64,
     pending: VecDeque<Pending>,
     pending_bytes: usize,
+    /// All packs below this number were sent to be sealed because too much is pending.
+    flush_to: Option<u64>,
+    /// Keys of all directories that were walked.
     pub(super) live: Vec<[u8; 16]>,
+    /// Whether names have gone since the last walk.
     pub(super) shrank: bool,
     pub(super) tally: Tally,
-    /// Every pack that this run committed.
-    pub(super) committed: Vec<PackRecord>,
 }
 
 impl std::fmt::Debug for Assembler<'_> {
@@ -174,9 +133,8 @@ impl<'a> Assembler<'a> {
             chunker,
             chunk_key,
             pool,
-            view: context.catalogue.view()?,
             generation,
-            fresh: HashSet::new(),
+            packs: Packs::new(context)?,
             items: VecDeque::new(),
             chunked: BTreeMap::new(),
             current: None,
@@ -184,23 +142,13 @@ impl<'a> Assembler<'a> {
             roots: Vec::new(),
             file: None,
             frames: Vec::new(),
-            drafts: [None, None, None],
-            next_draft: 0,
-            tainted: BTreeSet::new(),
-            in_seal: VecDeque::new(),
-            sealed: BTreeMap::new(),
-            idle_builders: Vec::new(),
-            idle_buffers: Vec::new(),
             compressor: Compressor::new(),
-            tasks: Vec::new(),
-            new_packs: Vec::new(),
-            new_packs_bytes: 0,
             pending: VecDeque::new(),
             pending_bytes: 0,
+            flush_to: None,
             live: Vec::new(),
             shrank: false,
             tally: Tally::default(),
-            committed: Vec::new(),
         })
     }
 
@@ -215,17 +163,15 @@ impl<'a> Assembler<'a> {
             Done::Chunked(chunked) => {
                 self.chunked.insert(chunked.number, chunked);
             }
-            Done::Sealed(sealed) => {
-                self.sealed.insert(sealed.number, *sealed);
-            }
+            Done::Sealed(sealed) => self.packs.take_sealed(*sealed),
         }
     }
 
     /// Uses all that can be used now. Returns how many items were used up.
     pub(super) fn advance(&mut self) -> Result<usize, BackupError> {
-        self.settle()?;
+        self.packs.settle()?;
         let mut used = 0;
-        while self.in_seal.len() < SEALS_MAX {
+        while !self.packs.is_busy() {
             let Some(item) = self.items.pop_front() else {
                 break;
             };
@@ -235,33 +181,24 @@ impl<'a> Assembler<'a> {
             }
             used += 1;
         }
-        if self.pending_bytes > PENDING_BYTES_MAX {
-            self.seal_drafts();
+        if self.pending_bytes > PENDING_BYTES_MAX && self.flush_to.is_none() {
+            self.packs.seal_all();
+            self.flush_to = Some(self.packs.next_number());
         }
         Ok(used)
     }
 
     /// Tells whether so much waits for the catalogue that it is time to commit.
-    pub(super) const fn wants_commit(&self) -> bool {
-        self.new_packs_bytes >= COMMIT_BYTES
+    pub(super) fn wants_commit(&self) -> bool {
+        self.packs.new_bytes() >= COMMIT_BYTES
+            || self
+                .flush_to
+                .is_some_and(|to| self.packs.first_open() >= to)
     }
 
     /// Tells whether everything taken is used and every pack sent to a worker is back.
     pub(super) fn is_idle(&self) -> bool {
-        self.items.is_empty() && self.in_seal.is_empty()
-    }
-
-    /// Tells whether this run made packs, committed or not.
-    pub(super) fn made_packs(&self) -> bool {
-        !self.committed.is_empty()
-            || !self.new_packs.is_empty()
-            || !self.in_seal.is_empty()
-            || self.drafts.iter().flatten().any(|d| !d.builder.is_empty())
-    }
-
-    /// Tells whether packs wait for the catalogue.
-    pub(super) const fn has_new_packs(&self) -> bool {
-        !self.new_packs.is_empty()
+        self.items.is_empty() && !self.packs.is_sealing()
     }
 
     /// Returns what has been seen and saved so far.
@@ -276,20 +213,6 @@ impl<'a> Assembler<'a> {
     /// Returns how many packs had broken when the backup began.
     pub(super) const fn generation(&self) -> u64 {
         self.generation
-    }
-
-    /// Sends all drafts to be sealed, full or not.
-    fn seal_drafts(&mut self) {
-        for kind in [PackKind::Large, PackKind::Small, PackKind::Metadata] {
-            self.seal_draft(kind);
-        }
-    }
-
-    /// Returns how full the open pack of a kind is, in bytes.
-    pub(super) fn draft_bytes(&self, kind: PackKind) -> usize {
-        self.drafts[kind_index(kind)]
-            .as_ref()
-            .map_or(0, |draft| draft.builder.plain_bytes())
     }
 
     /// Uses an item, or returns what of it must wait.
@@ -319,7 +242,7 @@ impl<'a> Assembler<'a> {
             }
             Item::Withdraw => {
                 if let Some(file) = self.file.take() {
-                    self.tainted.extend(file.drafts);
+                    self.packs.taint(file.packs);
                 }
             }
             Item::File { node, chunks } => {
@@ -374,7 +297,7 @@ impl<'a> Assembler<'a> {
             facts,
             content: Vec::new(),
             offset: 0,
-            drafts: BTreeSet::new(),
+            packs: BTreeSet::new(),
         }
     }
 
@@ -409,7 +332,7 @@ impl<'a> Assembler<'a> {
 
     /// Adds the next chunks to the open file. Returns how many aren't here yet.
     fn take_chunks(&mut self, mut chunks: usize) -> Result<usize, BackupError> {
-        while chunks > 0 && self.in_seal.len() < SEALS_MAX {
+        while chunks > 0 && !self.packs.is_busy() {
             let Some((job, at)) = self.current.take().or_else(|| self.next_chunked()) else {
                 break;
             };
@@ -452,88 +375,18 @@ impl<'a> Assembler<'a> {
             id,
             bytes: u32::try_from(raw.len()).map_err(|_| BackupError::Chunk)?,
         });
-        if self.knows(&id)? {
+        if self.packs.knows(&id)? {
             return Ok(());
         }
         self.tally.new_bytes += raw.len() as u64;
-        let draft = self.add(file.kind, id, raw, frame)?;
-        file.drafts.insert(draft.number);
-        let index = draft.builder.chunks().len() - 1;
-        let index = u32::try_from(index).map_err(|_| BackupError::Chunk)?;
-        match draft.runs.last_mut() {
-            Some(run)
-                if run.path == file.path
-                    && run.facts == file.facts
-                    && run.first + run.count == index
-                    && run_end(run, draft.builder.chunks()) == offset =>
-            {
-                run.count += 1;
-            }
-            _ => draft.runs.push(SourceRun {
-                path: file.path.clone(),
-                facts: file.facts,
-                offset,
-                first: index,
-                count: 1,
-            }),
-        }
-        Ok(())
-    }
-
-    fn knows(&self, id: &ChunkId) -> Result<bool, BackupError> {
-        Ok(self.fresh.contains(id) || self.view.find_chunk(id)?.is_some())
-    }
-
-    /// Adds a chunk to the open pack of its kind, beginning another one if it is full.
-    fn add(
-        &mut self,
-        kind: PackKind,
-        id: ChunkId,
-        raw: &[u8],
-        frame: Option<&[u8]>,
-    ) -> Result<&mut Draft, BackupError> {
-        let stored = frame.unwrap_or(raw);
-        let at = kind_index(kind);
-        if self.drafts[at]
-            .as_ref()
-            .is_some_and(|draft| !draft.builder.fits(stored.len()))
-        {
-            self.seal_draft(kind);
-        }
-        self.fresh.insert(id);
-        if self.drafts[at].is_none() {
-            let number = self.next_draft;
-            self.next_draft += 1;
-            self.drafts[at] = Some(Draft {
-                number,
-                builder: self.idle_builders.pop().unwrap_or_default(),
-                runs: Vec::new(),
-            });
-        }
-        let draft = self.drafts[at].as_mut().ok_or(BackupError::Chunk)?;
-        draft
-            .builder
-            .add(id, raw.len(), stored)
-            .map_err(|_| BackupError::Chunk)?;
-        Ok(draft)
-    }
-
-    /// Sends the open pack of a kind to be sealed, full or not.
-    pub(super) fn seal_draft(&mut self, kind: PackKind) {
-        let Some(draft) = self.drafts[kind_index(kind)].take() else {
-            return;
+        let origin = Origin {
+            path: &file.path,
+            facts: file.facts,
+            offset,
         };
-        self.in_seal.push_back(InSeal {
-            number: draft.number,
-            kind,
-            runs: draft.runs,
-        });
-        self.tasks.push(Task::Seal(Seal {
-            number: draft.number,
-            kind,
-            builder: draft.builder,
-            buffer: self.idle_buffers.pop().unwrap_or_default(),
-        }));
+        let number = self.packs.add_from(file.kind, id, (raw, frame), origin)?;
+        file.packs.insert(number);
+        Ok(())
     }
 
     /// Stores metadata as chunks of metadata packs. `again` stores them even if they are known, so
@@ -553,15 +406,12 @@ impl<'a> Assembler<'a> {
                 id,
                 bytes: u32::try_from(raw.len()).map_err(|_| BackupError::Chunk)?,
             });
-            if !again && self.knows(&id)? {
+            if !again && self.packs.knows(&id)? {
                 continue;
             }
-            let mut compressor = mem::take(&mut self.compressor);
-            let stored = compressor.store(raw);
+            let stored = self.compressor.store(raw);
             let frame = (stored.len() < raw.len()).then_some(stored);
-            let added = self.add(PackKind::Metadata, id, raw, frame).map(|_| ());
-            self.compressor = compressor;
-            added?;
+            self.packs.add_metadata(id, raw, frame)?;
         }
         Ok(content)
     }
@@ -569,7 +419,7 @@ impl<'a> Assembler<'a> {
     /// Stores metadata as one chunk.
     pub(super) fn store_whole(&mut self, raw: &[u8]) -> Result<ChunkRef, BackupError> {
         let id = chunk_id(self.chunk_key, raw);
-        self.add(PackKind::Metadata, id, raw, None)?;
+        self.packs.add_metadata(id, raw, None)?;
         Ok(ChunkRef {
             id,
             bytes: u32::try_from(raw.len()).map_err(|_| BackupError::Chunk)?,
@@ -635,79 +485,20 @@ impl<'a> Assembler<'a> {
         self.pending.push_back(Pending {
             key,
             bytes,
-            after: self.next_draft,
+            after: self.packs.next_number(),
         });
-    }
-
-    /// Takes sealed packs in the order in which they were sent to be sealed.
-    fn settle(&mut self) -> Result<(), BackupError> {
-        while let Some(first) = self.in_seal.front() {
-            let Some(sealed) = self.sealed.remove(&first.number) else {
-                break;
-            };
-            let Some(first) = self.in_seal.pop_front() else {
-                break;
-            };
-            self.settle_one(first, sealed)?;
-        }
-        Ok(())
-    }
-
-    fn settle_one(&mut self, in_seal: InSeal, sealed: Sealed) -> Result<(), BackupError> {
-        let record = sealed.record.map_err(BackupError::Coding)?;
-        let tainted = self.tainted.contains(&in_seal.number);
-        let spooled = match in_seal.kind {
-            PackKind::Metadata => {
-                self.context
-                    .spool
-                    .put_always(record.id, &sealed.pack.bytes)?;
-                true
-            }
-            PackKind::Large if !tainted => false,
-            // No room is no failure: the sources are still there.
-            PackKind::Small | PackKind::Large => self.spool(record.id, &sealed.pack.bytes)?,
-        };
-        self.new_packs_bytes += u64::from(record.bytes);
-        self.new_packs.push(NewPack {
-            record,
-            chunks: sealed.pack.chunks,
-            runs: (!spooled).then_some(in_seal.runs),
-        });
-        self.idle_builders.push(sealed.builder);
-        self.idle_buffers.push(sealed.pack.bytes);
-        Ok(())
-    }
-
-    fn spool(&self, pack: PackId, bytes: &[u8]) -> Result<bool, BackupError> {
-        match self.context.spool.put(pack, bytes) {
-            Ok(()) => Ok(true),
-            Err(SpoolError::Full { .. }) => Ok(false),
-            Err(SpoolError::Disk(error)) if error.is_full() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Puts what is ready into the catalogue, durably, and hands the new packs to `on_pack`.
     pub(super) fn commit(
         &mut self,
         on_pack: &mut dyn FnMut(&PackRecord),
-        with: impl FnOnce(&mut crate::catalogue::Batch<'_>) -> Result<(), BackupError>,
+        with: impl FnOnce(&mut Batch<'_>) -> Result<(), BackupError>,
     ) -> Result<(), BackupError> {
         self.context.spool.sync()?;
         let mut batch = self.context.catalogue.batch()?;
-        let mut packs = Vec::new();
-        for pack in mem::take(&mut self.new_packs) {
-            let indexed = IndexedPack {
-                pack: pack.record,
-                chunks: pack.chunks,
-            };
-            let ordinal = batch.put_pack(&indexed)?;
-            if let Some(runs) = &pack.runs {
-                batch.put_sources(ordinal, runs)?;
-            }
-            packs.push(indexed);
-        }
-        let first_open = self.first_open();
+        let packs = self.packs.store(&mut batch)?;
+        let first_open = self.packs.first_open();
         let ready = self
             .pending
             .iter()
@@ -718,46 +509,8 @@ impl<'a> Assembler<'a> {
         with(&mut batch)?;
         batch.commit()?;
         self.pending_bytes -= ready.iter().map(|p| p.bytes.len()).sum::<usize>();
-        self.new_packs_bytes = 0;
-        self.view = self.context.catalogue.view()?;
-        for indexed in packs {
-            for chunk in &indexed.chunks {
-                self.fresh.remove(&chunk.id);
-            }
-            on_pack(&indexed.pack);
-            self.committed.push(indexed.pack);
-        }
-        Ok(())
-    }
-
-    /// Returns the number of the first pack that is not sealed yet.
-    fn first_open(&self) -> u64 {
-        let drafts = self.drafts.iter().flatten().map(|draft| draft.number);
-        let sealing = self.in_seal.iter().map(|seal| seal.number);
-        drafts.chain(sealing).min().unwrap_or(self.next_draft)
-    }
-
-    /// Returns the records of the packs that hold these chunks, each once.
-    pub(super) fn packs_with(&self, content: &[ChunkRef]) -> Result<Vec<PackRecord>, BackupError> {
-        let mut packs: Vec<PackRecord> = Vec::new();
-        for chunk in content {
-            let new = self
-                .new_packs
-                .iter()
-                .rev()
-                .find(|pack| pack.chunks.iter().any(|packed| packed.id == chunk.id))
-                .map(|pack| pack.record.clone());
-            let record = match (new, self.view.find_chunk(&chunk.id)?) {
-                (Some(record), _) => Some(record),
-                (None, Some(place)) => self.view.pack(place.pack)?,
-                (None, None) => None,
-            };
-            let record = record.ok_or(BackupError::Chunk)?;
-            if packs.iter().all(|pack| pack.id != record.id) {
-                packs.push(record);
-            }
-        }
-        Ok(packs)
+        self.flush_to = None;
+        self.packs.stored(packs, on_pack)
     }
 }
 
@@ -772,16 +525,4 @@ fn facts_of(node: &CachedNode) -> FileFacts {
         ctime_ns: node.ctime_ns,
         ino: node.ino,
     }
-}
-
-/// Returns the offset in its file at which a run ends.
-fn run_end(run: &SourceRun, chunks: &[PackedChunk]) -> u64 {
-    let range = run.first as usize..(run.first + run.count) as usize;
-    let bytes: u64 = chunks
-        .get(range)
-        .unwrap_or_default()
-        .iter()
-        .map(|chunk| u64::from(chunk.raw_bytes))
-        .sum();
-    run.offset + bytes
 }

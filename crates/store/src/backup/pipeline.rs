@@ -127,7 +127,7 @@ impl<'a> Rhythm<'a> {
                 return Err(BackupError::Stopped);
             }
         }
-        let is_due = assembler.has_new_packs() && self.committed.elapsed() >= COMMIT_EVERY;
+        let is_due = assembler.packs.new_bytes() > 0 && self.committed.elapsed() >= COMMIT_EVERY;
         if is_due || assembler.wants_commit() {
             assembler.commit(on_pack, |_| Ok(()))?;
             self.committed = Instant::now();
@@ -198,10 +198,10 @@ fn perform_all(
 ) -> Result<(), BackupError> {
     loop {
         assembler.advance()?;
-        if assembler.tasks.is_empty() {
+        if assembler.packs.tasks.is_empty() {
             return Ok(());
         }
-        for task in mem::take(&mut assembler.tasks) {
+        for task in mem::take(&mut assembler.packs.tasks) {
             assembler.take_done(worker.perform(task, compressor));
         }
     }
@@ -355,7 +355,7 @@ impl Together<'_, '_> {
     ) -> Result<(), BackupError> {
         let used = assembler.advance()?;
         self.backlog.shrink(used);
-        for task in mem::take(&mut assembler.tasks) {
+        for task in mem::take(&mut assembler.packs.tasks) {
             self.tasks.send(task).map_err(|_| BackupError::Thread)?;
         }
         self.rhythm.beat(assembler, on_pack)
@@ -413,5 +413,17 @@ impl Port for ThreadPort<'_> {
 
     fn job(&self, job: Job) -> Result<(), Stopped> {
         self.tasks.send(Task::Chunk(job)).map_err(|_| Stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_get_names_of_their_own() {
+        let roots = ["/a/x", "/b/x", "/", "/x-2"].map(PathBuf::from);
+        let names = root_names(&roots);
+        assert_eq!(names, [&b"x"[..], b"x-2", b"root", b"x-2-2"]);
     }
 }

@@ -60,11 +60,11 @@ pub(super) fn publish(
         // A pack that broke must not stay listed.
         state.segments.clear();
     }
-    assembler.seal_draft(PackKind::Large);
-    assembler.seal_draft(PackKind::Small);
-    if assembler.draft_bytes(PackKind::Metadata) > PACK_BYTES / 2 {
+    assembler.packs.seal(PackKind::Large);
+    assembler.packs.seal(PackKind::Small);
+    if assembler.packs.draft_bytes(PackKind::Metadata) > PACK_BYTES / 2 {
         // The segment must begin in the pack that it can't list, whatever its first chunk's length.
-        assembler.seal_draft(PackKind::Metadata);
+        assembler.packs.seal(PackKind::Metadata);
     }
     engine.drive(assembler, on_pack)?;
     assembler.commit(on_pack, |_| Ok(()))?;
@@ -122,7 +122,7 @@ fn unchanged(
     roots: &[Root],
     assembler: &Assembler<'_>,
 ) -> Result<Option<HeadRecord>, BackupError> {
-    if assembler.made_packs()
+    if assembler.packs.made_any()
         || before.roots != roots
         || before.generation != assembler.generation()
     {
@@ -164,12 +164,12 @@ fn add_segments(
         from = end;
     }
     drop(view);
-    assembler.seal_draft(PackKind::Metadata);
+    assembler.packs.seal(PackKind::Metadata);
     engine.drive(assembler, on_pack)?;
     for (content, listed, from, to) in stored {
         state.segments.push(Listed {
             segment: SegmentRef {
-                packs: assembler.packs_with(&content)?,
+                packs: assembler.packs.packs_with(&content)?,
                 content,
                 listed,
             },
@@ -222,13 +222,13 @@ fn add_record(
         unread: assembler.tally.unread,
     };
     let chunk = assembler.store_whole(&record.to_bytes()?)?;
-    assembler.seal_draft(PackKind::Metadata);
+    assembler.packs.seal(PackKind::Metadata);
     engine.drive(assembler, on_pack)?;
     let ChunkId(id) = chunk.id;
     state.snapshot = Some(SnapshotId(id));
     Ok(HeadRecord {
         snapshot: SnapshotId(id),
-        packs: assembler.packs_with(&[chunk])?,
+        packs: assembler.packs.packs_with(&[chunk])?,
         content: vec![chunk],
         time: request.now,
         files: counts.files,
@@ -259,7 +259,7 @@ fn report(
         sealed_head: seal_head(&keys, &head)?,
         head,
         counts: assembler.counts(),
-        packs: std::mem::take(&mut assembler.committed),
+        packs: std::mem::take(&mut assembler.packs.committed),
         unread: assembler.tally.unread,
         notes: std::mem::take(&mut assembler.tally.notes),
         noted: assembler.tally.noted,

@@ -374,3 +374,67 @@ fn times(mtime_ns: i128) -> Timestamps {
         last_modification: modified,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for name in [&b""[..], b".", b"..", b"a/b", b"/", b"../x", b"a\0"] {
+            assert_eq!(
+                check_name(name),
+                Err(Failure::BadName),
+                "{}",
+                name.escape_ascii()
+            );
+        }
+        for name in [&b"..."[..], b"..a", b"a b", b"\xff", b"two\nlines"] {
+            assert_eq!(check_name(name), Ok(()), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn incomplete_files_are_known_by_their_names_alone() {
+        let long = part_name(&[b'x'; 255]);
+        assert!(long.len() < 64);
+        assert!(is_part_name(long.as_bytes()));
+        assert_ne!(long, part_name(b"y"));
+        for name in [
+            &b".carryall-.part"[..],
+            b".carryall-0123456789abcdeg.part",
+            b"a.part",
+        ] {
+            assert!(!is_part_name(name), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn times_before_1970_round_down() {
+        let times = times(-1);
+        assert_eq!(times.last_modification.tv_sec, -1);
+        assert_eq!(times.last_modification.tv_nsec, 999_999_999);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_replaced_behind_its_back() {
+        let place = tempfile::tempdir().unwrap();
+        let target = Target::open(place.path()).unwrap();
+        let root = target.directory(0, &|_| (0, &b""[..])).unwrap();
+        let part = target.part(&root, b"a", 3).unwrap();
+        part.write_at(b"new", 0).unwrap();
+        std::fs::write(place.path().join("a"), b"old").unwrap();
+        let attributes = Attributes {
+            mode: 0o644,
+            ..Attributes::default()
+        };
+        let taken = target.finish(&root, b"a", part, &attributes, false);
+        assert_eq!(taken, Err(Failure::NameTaken));
+        assert_eq!(std::fs::read(place.path().join("a")).unwrap(), b"old");
+        assert_eq!(
+            std::fs::read_dir(place.path()).unwrap().count(),
+            1,
+            "no leftover"
+        );
+    }
+}
