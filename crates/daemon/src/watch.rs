@@ -11,9 +11,13 @@ use std::{
     time::Duration,
 };
 
+use carryall_core::event::Notice;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::{
-    sync::mpsc,
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
@@ -54,6 +58,7 @@ async fn run(engine: Engine) {
     let rescan = Duration::from_secs(config.rescan_secs);
     let (changes, mut changed) = mpsc::channel(1);
     let mut folders = Folders::new(engine.home(), changes);
+    let mut notices = engine.notices();
     let mut look_at = Instant::now();
     let mut rescan_at = Instant::now() + rescan;
     // Since when something has changed, and when it will have rested.
@@ -62,6 +67,11 @@ async fn run(engine: Engine) {
         let save_at = unrest.map_or(rescan_at, |(_, at)| at.min(rescan_at));
         tokio::select! {
             () = engine.stopped() => return,
+            // A pack that broke holds more than what changed: the rest is saved anew.
+            () = changed_source(&mut notices) => {
+                let now = Instant::now();
+                unrest.get_or_insert((now, now + quiet));
+            }
             Some(()) = changed.recv() => {
                 let now = Instant::now();
                 let since = unrest.map_or(now, |(since, _)| since);
@@ -78,6 +88,18 @@ async fn run(engine: Engine) {
                 rescan_at = Instant::now() + rescan;
                 save(&engine).await;
             }
+        }
+    }
+}
+
+/// Waits until a pack turns out to be broken.
+async fn changed_source(notices: &mut broadcast::Receiver<Notice>) {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::SourceChanged { .. }) => return,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            // The engine is gone, and this task with it.
+            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }
