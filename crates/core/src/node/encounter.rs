@@ -72,6 +72,8 @@ pub(crate) struct Encounter {
     pub(crate) queue: VecDeque<PackId>,
     pub(crate) planned: Option<u64>,
     pub(crate) no_room: Option<Refusal>,
+    /// Shards of this many bytes and more are more than what is left of the peer's offer.
+    pub(crate) room_below: u32,
     pub(crate) idle_said: bool,
     pub(crate) idle_heard: bool,
     /// Since when both have been idle.
@@ -107,6 +109,7 @@ impl Encounter {
             queue: VecDeque::new(),
             planned: None,
             no_room: None,
+            room_below: u32::MAX,
             idle_said: false,
             idle_heard: false,
             quiet_since: None,

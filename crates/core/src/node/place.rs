@@ -23,7 +23,9 @@ impl Node {
         let Some(member) = encounter.member.filter(|member| *member != self.member) else {
             return;
         };
-        if encounter.no_room.is_some() || !self.circle.is_member(member) {
+        // What is too large for the rest of an offer does not keep smaller shards away.
+        let closed = !matches!(encounter.no_room, None | Some(Refusal::OfferUsedUp));
+        if closed || !self.circle.is_member(member) {
             return;
         }
         if encounter.planned != Some(self.generation) {
@@ -67,10 +69,11 @@ impl Node {
                 return None;
             }
             let id = *encounter.queue.front()?;
+            let room_below = encounter.room_below;
             let found = self
                 .inventory
                 .pack(id)
-                .filter(|pack| pack.available)
+                .filter(|pack| pack.available && pack.record.coding.shard_bytes < room_below)
                 .and_then(|pack| {
                     let record = &pack.record;
                     let spread = self
@@ -163,11 +166,15 @@ impl Node {
                 return;
             }
             Refusal::OfferUsedUp | Refusal::DiskFull | Refusal::NotAMember => {
-                encounter.no_room = Some(reason);
-                self.notify(Notice::NoRoom {
-                    holder: peer,
-                    reason,
-                });
+                if reason == Refusal::OfferUsedUp {
+                    encounter.room_below = encounter.room_below.min(outgoing.bytes);
+                }
+                if encounter.no_room.replace(reason) != Some(reason) {
+                    self.notify(Notice::NoRoom {
+                        holder: peer,
+                        reason,
+                    });
+                }
             }
             Refusal::Busy => {
                 if encounter.queue.front() == Some(&outgoing.pack) {

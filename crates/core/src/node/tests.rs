@@ -941,4 +941,20 @@ fn an_old_disk_never_forks_its_feed() {
     assert!(ours.len() > known);
     let forked = |it: &Notice| matches!(it, Notice::Forked { .. });
     assert!(!world.hosts[&devices[1]].notices.iter().any(forked));
+/// Found by the simulator, seed 17: one shard that did not fit the rest of an offer kept all smaller
+/// ones away.
+#[test]
+fn what_fits_the_rest_of_an_offer_is_put_there() {
+    let (mut world, devices) = World::circle(2);
+    let to = world.node(devices[0]).member();
+    let offer = Command::Offer { to, bytes: 150_000 };
+    world.command(devices[1], offer).unwrap();
+    world.run(Span::secs(20));
+    world.switch_off(devices[1]);
+    world.back_up(devices[0], 1, PackKind::Large, 10_000);
+    world.run(Span::secs(1));
+    world.back_up(devices[0], 2, PackKind::Large, 200_000);
+    world.host(devices[1]).up = true;
+    world.run(Span::secs(60));
+    assert_eq!(world.hosts[&devices[1]].kept_bytes(to), 10_000);
 }
