@@ -247,7 +247,10 @@ impl Node {
         };
         encounter.last_heard = now;
         let stage = encounter.stage;
-        if !matches!(message, Message::Idle | Message::Ping(_) | Message::Pong(_)) {
+        if !matches!(
+            message,
+            Message::Idle | Message::Ping(_) | Message::Pong(_) | Message::Farewell(_)
+        ) {
             encounter.idle_heard = false;
             encounter.quiet_since = None;
         }
