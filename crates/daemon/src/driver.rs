@@ -60,6 +60,9 @@ pub(crate) struct World {
     pub(crate) inbox: Inbox,
 }
 
+/// A look at the core between two steps.
+type Look = Box<dyn FnOnce(&mut Node, Timestamp) + Send>;
+
 /// What goes into the driver.
 pub(crate) enum Input {
     /// Something happened.
@@ -67,7 +70,7 @@ pub(crate) enum Input {
     /// The owner wants something.
     Command(Command, oneshot::Sender<Result<(), CommandRefused>>),
     /// Somebody wants to look at the core between two steps.
-    Look(Box<dyn FnOnce(&mut Node, Timestamp) + Send>),
+    Look(Look),
     /// Go down.
     Stop,
 }

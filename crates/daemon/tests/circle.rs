@@ -1,4 +1,5 @@
 //! Three engines on loopback: the whole story from the first backup to the recovery, in one process.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::{
     fs,
