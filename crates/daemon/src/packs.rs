@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{clock, driver::World, engine::context};
 
 /// How many shards of our own are in memory while they are sent.
-const SHARDS_IN_MEMORY: usize = 6;
+const SHARDS_IN_MEMORY: usize = 4;
 
 /// Room for shards in memory. Clones share it.
 #[derive(Clone, Debug)]

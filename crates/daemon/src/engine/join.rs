@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use carryall_core::{
     event::{Command, Gate, Notice},
-    id::CircleId,
+    id::{CircleId, DeviceId},
     invite::Invite,
     node::Node,
 };
@@ -61,7 +61,7 @@ impl Engine {
             let outcome = engine.change_circle(invite, patience, &lines).await;
             drop((backing_up, fetching));
             let line = match outcome {
-                Ok(circle) => engine.settle_in(circle, &lines).await,
+                Ok((circle, by)) => engine.settle_in(circle, by, &lines).await,
                 Err(error) => Err(error),
             };
             let line = line.unwrap_or_else(|error| JoinLine::Failure(Failure::from(&error)));
@@ -88,7 +88,7 @@ impl Engine {
         invite: Invite,
         patience: u64,
         lines: &Lines,
-    ) -> Result<CircleId, EngineError> {
+    ) -> Result<(CircleId, DeviceId), EngineError> {
         let circle = invite.circle;
         let mut live = self.0.live.write().await;
         let old = live.take().ok_or(EngineError::Gone)?.stop().await;
@@ -103,10 +103,16 @@ impl Engine {
             drop(live);
             self.start(node, store, self.0.online).await?;
         }
-        outcome.map(|()| circle)
+        outcome.map(|by| (circle, by))
     }
 
-    async fn knock(&self, invite: Invite, patience: u64, lines: &Lines) -> Result<(), EngineError> {
+    /// Knocks until somebody lets us in, and returns whose device did.
+    async fn knock(
+        &self,
+        invite: Invite,
+        patience: u64,
+        lines: &Lines,
+    ) -> Result<DeviceId, EngineError> {
         let mut notices = self.notices();
         let gate = Gate::Invite(invite.secret.id());
         let Invite {
@@ -127,7 +133,7 @@ impl Engine {
         loop {
             match timeout_at(deadline, notices.recv()).await {
                 Err(_) => return Err(EngineError::NobodyAnswered(patience)),
-                Ok(Ok(Notice::Welcomed { .. })) => return Ok(()),
+                Ok(Ok(Notice::Welcomed { by })) => return Ok(by),
                 Ok(Ok(Notice::TurnedAway { farewell, .. })) => {
                     return Err(EngineError::TurnedAway(farewell));
                 }
@@ -138,21 +144,25 @@ impl Engine {
     }
 
     /// Waits until we know the circle, and a recovered member its keys.
-    async fn settle_in(&self, circle: CircleId, lines: &Lines) -> Result<JoinLine, EngineError> {
+    async fn settle_in(
+        &self,
+        circle: CircleId,
+        by: DeviceId,
+        lines: &Lines,
+    ) -> Result<JoinLine, EngineError> {
         say(lines, "Welcome. Learning who is who ...").await;
         let world = self.world().await?;
         let deadline = Instant::now() + FEEDS_PATIENCE;
         let recovering = world.store.vault.identity().vault.is_empty();
-        let by = loop {
-            let look = |node: &mut Node, _| {
-                let me = node.member();
-                let known = node.circle().is_member(me) && node.vault_keys().is_some();
-                let other = node.circle().members().find(|member| *member != me);
-                (known, other.map(|member| node.petname(member)))
+        let host = loop {
+            let look = move |node: &mut Node, _| {
+                let known = node.circle().is_member(node.member()) && node.vault_keys().is_some();
+                let host = node.circle().member_of(by);
+                (known, host.map(|host| node.petname(host)))
             };
-            let (known, by) = world.inbox.look(look).await?;
+            let (known, host) = world.inbox.look(look).await?;
             if known || Instant::now() > deadline {
-                break by.unwrap_or_default();
+                break host.unwrap_or_default();
             }
             sleep(LOOK_EVERY).await;
         };
@@ -169,7 +179,7 @@ impl Engine {
         let recovered = recovering && keys;
         Ok(JoinLine::Summary {
             circle,
-            by,
+            by: host,
             recovered,
         })
     }
