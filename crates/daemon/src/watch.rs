@@ -61,8 +61,9 @@ async fn run(engine: Engine) {
     let mut notices = engine.notices();
     let mut look_at = Instant::now();
     let mut rescan_at = Instant::now() + rescan;
-    // Since when something has changed, and when it will have rested.
-    let mut unrest: Option<(Instant, Instant)> = None;
+    // Since when something has changed, and when it will have rested. What changed while no node ran
+    // is found by a look soon after the start.
+    let mut unrest = Some((Instant::now(), Instant::now() + quiet));
     loop {
         let save_at = unrest.map_or(rescan_at, |(_, at)| at.min(rescan_at));
         tokio::select! {

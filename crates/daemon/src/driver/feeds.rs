@@ -1,36 +1,49 @@
 //! The one thread that reads and writes feeds and the identity, in the order in which the core said
 //! so.
 //!
-//! Own entries of all jobs that wait are synced once, then the core is told. Nothing of ours is said
+//! Entries of all jobs that wait share a sync, then the core is told. Nothing of ours is said
 //! to anybody before.
 
-use std::{mem, ops::Range};
+use std::{collections::VecDeque, mem, ops::Range, time::Duration};
 
 use carryall_core::{entry::SignedEntry, event::Event, id::DeviceId, key::Identity};
+use carryall_store::feeds::FeedError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::World;
 
 /// How many waiting jobs share one sync.
 const JOBS_PER_SYNC: usize = 1024;
+/// How long to wait before a disk that refused is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// How many bytes of entries one read returns at most.
 const READ_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 enum Job {
     Adopt(Box<Identity>),
-    Append {
-        device: DeviceId,
-        from: u64,
-        entries: Vec<SignedEntry>,
-        own: bool,
-    },
+    Append(Append),
     Read {
         device: DeviceId,
         run: Range<u64>,
         answer: oneshot::Sender<Vec<SignedEntry>>,
     },
     Finish(oneshot::Sender<()>),
+}
+
+/// Entries for the end of a feed.
+#[derive(Debug)]
+struct Append {
+    device: DeviceId,
+    from: u64,
+    entries: Vec<SignedEntry>,
+    own: bool,
+}
+
+impl Append {
+    fn is_continued_by(&self, next: &Self) -> bool {
+        self.device == next.device && self.from + self.entries.len() as u64 == next.from
+    }
 }
 
 /// A way to the thread.
@@ -48,12 +61,12 @@ impl Feeds {
     /// Appends entries to a feed.
     pub(super) fn append(&self, device: DeviceId, from: u64, entries: Vec<SignedEntry>, own: bool) {
         // The thread ends only when the driver does.
-        let _ = self.0.send(Job::Append {
+        let _ = self.0.send(Job::Append(Append {
             device,
             from,
             entries,
             own,
-        });
+        }));
     }
 
     /// Stores who this device is from now on, before anything that follows.
@@ -81,52 +94,84 @@ impl Feeds {
 }
 
 fn work(world: &World, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    while let Some(first) = jobs.blocking_recv() {
-        let mut own = Own::default();
-        let mut next = Some(first);
+    let mut unwritten = Unwritten::default();
+    while let Some(first) = next(&mut jobs, &unwritten) {
+        let mut next = first;
         for _ in 0..JOBS_PER_SYNC {
             let Some(job) = mem::take(&mut next).or_else(|| jobs.try_recv().ok()) else {
                 break;
             };
             match job {
-                Job::Append {
-                    device,
-                    from,
-                    entries,
-                    own: true,
-                } => {
-                    own.add(world, device, from, entries);
-                }
-                Job::Append {
-                    device,
-                    from,
-                    entries,
-                    own: false,
-                } => {
-                    if let Err(error) = world.store.feeds.append(device, from, &entries) {
-                        // They can be had again: after the next start the core asks for them.
-                        tracing::error!(%error, "can't write a feed");
-                    }
-                }
+                Job::Append(append) => unwritten.add(append),
                 Job::Read {
                     device,
                     run,
                     answer,
                 } => {
-                    own.flush(world);
+                    unwritten.write(world);
                     let _ = answer.send(read(world, device, &run));
                 }
                 Job::Adopt(identity) => {
-                    own.flush(world);
+                    unwritten.write(world);
                     adopt(world, *identity);
                 }
                 Job::Finish(answer) => {
-                    own.flush(world);
+                    unwritten.write(world);
                     let _ = answer.send(());
                 }
             }
         }
-        own.flush(world);
+        unwritten.write(world);
+    }
+}
+
+/// Waits for a job, or for the time to try again what the disk refused. The outer nothing: no more
+/// jobs come.
+fn next(jobs: &mut mpsc::UnboundedReceiver<Job>, unwritten: &Unwritten) -> Option<Option<Job>> {
+    if unwritten.0.is_empty() {
+        return jobs.blocking_recv().map(Some);
+    }
+    std::thread::sleep(TRY_AGAIN);
+    match jobs.try_recv() {
+        Ok(job) => Some(Some(job)),
+        Err(mpsc::error::TryRecvError::Empty) => Some(None),
+        Err(mpsc::error::TryRecvError::Disconnected) => None,
+    }
+}
+
+/// Entries that are not on disk yet, in order. They stay while the disk refuses them, for want of
+/// room mostly, so that everything goes on once there is some.
+#[derive(Debug, Default)]
+struct Unwritten(VecDeque<Append>);
+
+impl Unwritten {
+    /// Adds entries. What continues the last ones shares their sync.
+    fn add(&mut self, append: Append) {
+        match self.0.back_mut() {
+            Some(last) if last.is_continued_by(&append) => last.entries.extend(append.entries),
+            _ => self.0.push_back(append),
+        }
+    }
+
+    /// Writes as much as the disk takes.
+    fn write(&mut self, world: &World) {
+        while let Some(append) = self.0.front() {
+            let written = world
+                .store
+                .feeds
+                .append(append.device, append.from, &append.entries);
+            match written {
+                Ok(len) if append.own => world.inbox.tell(Event::Appended { len }),
+                Ok(_) => {}
+                Err(error @ FeedError::Disk(_)) => {
+                    tracing::error!(%error, "can't write a feed; trying again");
+                    return;
+                }
+                // Others' entries can be had again: after the next start the core asks for them.
+                Err(error) => tracing::error!(%error, "can't write a feed"),
+            }
+            self.0.pop_front();
+        }
     }
 }
 
@@ -146,36 +191,4 @@ fn read(world: &World, device: DeviceId, run: &Range<u64>) -> Vec<SignedEntry> {
         tracing::error!(%error, "can't read a feed");
         Vec::new()
     })
-}
-
-/// Own entries that wait for their common sync.
-#[derive(Debug, Default)]
-struct Own {
-    device: Option<DeviceId>,
-    from: u64,
-    entries: Vec<SignedEntry>,
-}
-
-impl Own {
-    fn add(&mut self, world: &World, device: DeviceId, from: u64, entries: Vec<SignedEntry>) {
-        if self.device != Some(device) || self.from + self.entries.len() as u64 != from {
-            self.flush(world);
-            (self.device, self.from) = (Some(device), from);
-        }
-        self.entries.extend(entries);
-    }
-
-    /// Writes them. What can't be written is not promised: the core hears nothing, nobody else
-    /// does, and it is written anew after the next start.
-    fn flush(&mut self, world: &World) {
-        let entries = mem::take(&mut self.entries);
-        let Some(device) = self.device.filter(|_| !entries.is_empty()) else {
-            return;
-        };
-        match world.store.feeds.append(device, self.from, &entries) {
-            Ok(len) => world.inbox.tell(Event::Appended { len }),
-            Err(error) => tracing::error!(%error, "can't write this device's feed"),
-        }
-        self.from += entries.len() as u64;
-    }
 }
