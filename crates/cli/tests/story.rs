@@ -293,6 +293,26 @@ fn the_index_can_be_made_anew() {
 }
 
 #[test]
+fn a_change_leads_to_a_snapshot_by_itself_and_events_tell_of_it() {
+    let circle = Circle::new();
+    let (mut device, _) = circle.founder("ada");
+    device.ok(&["config", "quiet_secs", "1"]);
+    let folder = circle.path("docs");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("first"), "1").unwrap();
+    device.ok(&["backup", folder.to_str().unwrap()]);
+    device.start();
+    let events = device.spawn(&["events"]);
+    // The watch begins a moment after the node: what changes before is found all the same.
+    fs::write(folder.join("second"), "2").unwrap();
+    device.wait_until("backed up again", |status| status["snapshots"] == 2);
+    assert!(device.ok(&["ls", "-r"]).stdout.contains("/docs/second"));
+    device.kill();
+    let told = events.output();
+    assert!(told.contains("\"type\":\"snapshot_made\""), "{told}");
+}
+
+#[test]
 fn the_demo_tells_the_story() {
     let run = carryall(&["demo", "--mib", "12"], "");
     assert_eq!(run.code, Some(0), "{run:?}");

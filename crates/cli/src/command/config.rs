@@ -43,7 +43,7 @@ fn tell(context: &Context, setting: &Setting) {
         ""
     };
     context.ui.say(format!(
-        "# {}{restart}\n{} = {}",
+        "# {}.{restart}\n{} = {}",
         setting.about, setting.key, setting.value
     ));
 }

@@ -69,21 +69,24 @@ fn details(context: &Context, status: &Status) {
     let ui = context.ui;
     if let Some(time) = status.last_snapshot {
         ui.say(format!(
-            "{}, the newest of {} with {} of files; watched: {}",
+            "{}; the newest was made {}, of {}",
             ui::count(status.snapshots, "snapshot", "snapshots"),
             ui::ago(ui::now_ms(), time.0),
             ui::bytes(status.bytes_source),
-            if status.folders.is_empty() {
-                "nothing".to_owned()
-            } else {
-                status.folders.join("  ")
-            },
         ));
         ui.say(format!(
-            "{}: {} safe with friends, {} only here; {} could vanish without loss, the aim is {}",
+            "{}: {} safe with friends, {} only here",
             ui::count(status.packs, "pack", "packs"),
             ui::bytes(status.bytes_safe),
             ui::bytes(status.bytes_only_here),
+        ));
+    }
+    if !status.folders.is_empty() {
+        ui.say(format!("remembered: {}", status.folders.join("  ")));
+    }
+    if !status.members.is_empty() {
+        ui.say(format!(
+            "{}, you among them, could vanish without loss; the aim is {}",
             ui::count(status.health_min.into(), "member", "members"),
             status.target,
         ));

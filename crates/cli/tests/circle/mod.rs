@@ -48,7 +48,7 @@ impl Circle {
     /// Prepares a device without a vault.
     pub fn device(&self, name: &'static str) -> Device {
         let home = self.path(name);
-        fs::create_dir(&home).unwrap();
+        fs::create_dir_all(&home).unwrap();
         let config = format!(
             "keep_free = 0\nbind = \"loopback\"\nport = 0\nbeacon_port = {}\napi_port = 0\n\
              quiet_secs = 3600\n",
@@ -122,6 +122,18 @@ impl Device {
             self.name
         );
         run
+    }
+
+    /// Starts a command that goes on until the node ends.
+    pub fn spawn(&self, args: &[&str]) -> Running {
+        let child = Command::new(PROGRAM)
+            .args(["--home", self.home.to_str().unwrap(), "--json"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running(child)
     }
 
     /// Starts the node, and returns once it answers.
@@ -220,6 +232,17 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// A command that has not ended yet.
+pub struct Running(Child);
+
+impl Running {
+    /// Waits for the end, and returns what was printed.
+    pub fn output(self) -> String {
+        let output = self.0.wait_with_output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
