@@ -14,11 +14,13 @@ mod demo;
 mod error;
 mod home;
 mod log;
+mod memory;
 mod naming;
 mod notice;
 mod prompt;
 mod ui;
 
 fn main() -> ExitCode {
+    memory::bound();
     ExitCode::from(command::run(args::Cli::parse()).code())
 }
