@@ -275,8 +275,13 @@ impl Shards {
         self.expected.retain(|(of, _), _| *of != link);
         let reserved = self.reserved.clone();
         let sending = self.sending.clone();
+        // With nobody left to send to, no pack needs to stay in memory.
+        let idle = self.peers.is_empty().then(|| self.world.rebuilder.clone());
         // Closing parts writes to the disk.
         spawn_blocking(move || {
+            if let Some(rebuilder) = idle {
+                rebuilder.clear();
+            }
             locked(&sending).retain(|(of, _), _| *of != link);
             let mut parts = locked(&reserved);
             let gone: Vec<Key> = parts

@@ -244,9 +244,10 @@ impl Engine {
 /// Feeds all packs that this device has or can make, and returns the others.
 fn write_local(job: &Job, restorer: &Restorer) -> Result<Vec<PackRecord>, EngineError> {
     let context = context(&job.world.store, &job.keys);
+    let rebuilder = &job.world.rebuilder;
     let mut wanted = Vec::new();
     for pack in restorer.needed() {
-        match job.world.rebuilder.pack(&context, pack.id) {
+        match rebuilder.pack(&context, pack.id) {
             Ok(ciphertext) => write(&job.keys, restorer, &pack, ciphertext)?,
             Err(RebuildError::SourceChanged(_) | RebuildError::Absent(_)) => wanted.push(pack),
             Err(error) => {
@@ -255,6 +256,7 @@ fn write_local(job: &Job, restorer: &Restorer) -> Result<Vec<PackRecord>, Engine
             }
         }
     }
+    rebuilder.clear();
     Ok(wanted)
 }
 
