@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${1:-/tmp/carryall-bench}
 runs=${2:-3}
-cargo build --release --quiet
+cargo build --release --quiet --package carryall-cli
 carryall=$PWD/target/release/carryall
 mkdir -p "$dir"
 bench/data.sh "$dir/data"
@@ -39,7 +39,7 @@ until_safe() {
 for _ in $(seq "$runs"); do
     for what in photos small; do
         source=$dir/data/$what
-        rm -rf "$dir"/{a,b,a2,repo,restored,restic-restored} && sync
+        rm -rf "$dir"/{a,b,a2,repo,restored,restic-restored,invite,invite2} && sync
 
         restic init --quiet --repo "$dir/repo" >/dev/null
         cat "$source"/* "$source"/*/* >/dev/null 2>&1 || true
@@ -57,12 +57,12 @@ for _ in $(seq "$runs"); do
         timed "carryall-again-$what" "$carryall" --home "$dir/a" backup
         du -s --block-size=1 "$dir/a" | awk -v name="disk-$what" '{print name, $1 / 1048576, 0}' >>"$log"
 
-        "$carryall" --home "$dir/a" invite friend --file "$dir/invite" >/dev/null
+        "$carryall" --home "$dir/a" invite friend --file "$dir/invite" --quiet >/dev/null
         /usr/bin/time -f "carryall-owner-node-$what %e %M" -o "$dir/one-a" \
             "$carryall" --home "$dir/a" run --json >"$dir/a.log" 2>&1 &
         until "$carryall" --home "$dir/a" status --json >/dev/null 2>&1; do sleep 0.1; done
         begin=$(date +%s.%N)
-        "$carryall" --home "$dir/b" join --file "$dir/invite" >/dev/null
+        "$carryall" --home "$dir/b" join --file "$dir/invite" --quiet >/dev/null
         /usr/bin/time -f "carryall-friend-node-$what %e %M" -o "$dir/one-b" \
             "$carryall" --home "$dir/b" run --json >"$dir/b.log" 2>&1 &
         until_safe "$dir/a"
@@ -73,9 +73,9 @@ for _ in $(seq "$runs"); do
 
         mkdir -p "$dir/a2"
         cp "$dir/a/config.toml" "$dir/a2/config.toml"
-        "$carryall" --home "$dir/b" invite back --file "$dir/invite2" >/dev/null
+        "$carryall" --home "$dir/b" invite back --file "$dir/invite2" --quiet >/dev/null
         python3 -c 'import json,sys; w = json.load(open(sys.argv[1]))["words"]; print(w if isinstance(w, str) else " ".join(w))' "$dir/words" |
-            "$carryall" --home "$dir/a2" recover --file "$dir/invite2" >/dev/null
+            "$carryall" --home "$dir/a2" recover --file "$dir/invite2" --quiet >/dev/null
         timed "carryall-restore-$what" "$carryall" --home "$dir/a2" restore --to "$dir/restored"
         diff -r "$source" "$dir/restored/$what"
         pkill -INT -f -- "--home $dir/b run" && sleep 1

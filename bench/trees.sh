@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${1:-/tmp/carryall-trees}
-cargo build --release --quiet
+cargo build --release --quiet --package carryall-cli
 carryall=$PWD/target/release/carryall
 rm -rf "$dir"
 mkdir -p "$dir/a" "$dir/b" "$dir/a2"
@@ -60,11 +60,11 @@ echo "== backup"
 /usr/bin/time -f "%e s, %M KiB at the peak" "$carryall" --home "$dir/a" backup "$dir/source" || echo "exit code $?"
 echo "== again, nothing changed"
 /usr/bin/time -f "%e s, %M KiB at the peak" "$carryall" --home "$dir/a" backup || echo "exit code $?"
-"$carryall" --home "$dir/a" invite friend --file "$dir/invite" >/dev/null
+"$carryall" --home "$dir/a" invite friend --file "$dir/invite" --quiet >/dev/null
 "$carryall" --home "$dir/a" run --json >"$dir/a.log" 2>&1 &
 owner=$!
 until "$carryall" --home "$dir/a" status --json >/dev/null 2>&1; do sleep 0.2; done
-"$carryall" --home "$dir/b" join --file "$dir/invite" >/dev/null
+"$carryall" --home "$dir/b" join --file "$dir/invite" --quiet >/dev/null
 "$carryall" --home "$dir/b" run --json >"$dir/b.log" 2>&1 &
 until "$carryall" --home "$dir/a" status --json | grep -Eq '"bytes_only_here": ?0[,}]'; do sleep 1; done
 "$carryall" --home "$dir/a" status
@@ -74,9 +74,9 @@ mv "$dir/source" "$dir/original"
 rm -rf "$dir/a"
 
 echo "== recover and restore"
-"$carryall" --home "$dir/b" invite back --file "$dir/invite2" >/dev/null
+"$carryall" --home "$dir/b" invite back --file "$dir/invite2" --quiet >/dev/null
 python3 -c 'import json,sys; w = json.load(open(sys.argv[1]))["words"]; print(w if isinstance(w, str) else " ".join(w))' "$dir/words" |
-    "$carryall" --home "$dir/a2" recover --file "$dir/invite2" >/dev/null
+    "$carryall" --home "$dir/a2" recover --file "$dir/invite2" --quiet >/dev/null
 /usr/bin/time -f "%e s, %M KiB at the peak" "$carryall" --home "$dir/a2" restore --to "$dir/restored" || echo "exit code $?"
 
 python3 - "$dir/original" "$dir/restored/source" <<'PYTHON'

@@ -15,7 +15,7 @@ pub(crate) fn start(verbose: u8) {
         2 => "debug",
         _ => "trace",
     };
-    let others = if verbose < 3 { "error" } else { "info" };
+    let others = if verbose < 3 { "off" } else { "info" };
     let directives = ["core", "store", "net", "daemon", "cli"]
         .iter()
         .fold(others.to_owned(), |all, name| {

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Packs kept in memory: several shards of one pack are wanted in a row, by several friends.
-const RECENT_MAX: usize = 3;
+const RECENT_MAX: usize = 2;
 
 /// Why a pack can't be made again.
 #[derive(Debug, Error)]
