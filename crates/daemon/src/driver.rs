@@ -6,146 +6,34 @@
 mod doors;
 mod feeds;
 mod fetched;
+mod inbox;
 mod shards;
 mod speech;
+mod world;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use carryall_core::{
     entry::Addresses,
-    event::{Command, CommandRefused, Effect, Event, Gate, Notice},
+    event::{Command, Effect, Event, Gate, Notice},
     id::DeviceId,
     limits,
     node::Node,
-    time::Timestamp,
 };
 use carryall_net::{Net, NetEvent};
-use carryall_store::rebuild::Rebuilder;
-use tokio::{
-    sync::{broadcast, mpsc, oneshot},
-    time::sleep_until,
-};
+use tokio::{sync::mpsc, time::sleep_until};
 
-pub(crate) use self::fetched::{Arrival, Fetched};
 use self::{doors::Doors, feeds::Feeds, shards::Shards, speech::Speech};
-use crate::{
-    clock,
-    meter::Meter,
-    packs::{self, Room},
-    store::Store,
+pub(crate) use self::{
+    fetched::{Arrival, Fetched},
+    inbox::{Gone, Inbox, Input},
+    world::World,
 };
+use crate::{clock, packs};
 
 /// How many inputs are handled before effects are looked at: own entries of all of them share one
 /// fsync.
 const INPUTS_PER_TURN: usize = 256;
-
-/// What the driver acts on. Clones share it.
-#[derive(Clone, Debug)]
-pub(crate) struct World {
-    /// The disks.
-    pub(crate) store: Arc<Store>,
-    /// The links; nothing while commands work without a node.
-    pub(crate) net: Option<Net>,
-    /// Who wants to know what happens.
-    pub(crate) notices: broadcast::Sender<Notice>,
-    /// Packs that came back from friends.
-    pub(crate) fetched: Fetched,
-    /// Makes our own packs again.
-    pub(crate) rebuilder: Arc<Rebuilder>,
-    /// Room for packs in memory.
-    pub(crate) room: Room,
-    /// How fast shards go.
-    pub(crate) meter: Meter,
-    /// The driver's inbox.
-    pub(crate) inbox: Inbox,
-}
-
-/// A look at the core between two steps.
-type Look = Box<dyn FnOnce(&mut Node, Timestamp) + Send>;
-
-/// What goes into the driver.
-pub(crate) enum Input {
-    /// Something happened.
-    Event(Event),
-    /// The owner wants something.
-    Command(Command, oneshot::Sender<Result<(), CommandRefused>>),
-    /// Somebody wants to look at the core between two steps.
-    Look(Look),
-    /// Go down.
-    Stop,
-}
-
-impl std::fmt::Debug for Input {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Event(event) => write!(f, "{event:?}"),
-            Self::Command(command, _) => write!(f, "{command:?}"),
-            Self::Look(_) => f.write_str("Look"),
-            Self::Stop => f.write_str("Stop"),
-        }
-    }
-}
-
-/// The driver is gone: the node is going down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the node is going down")]
-pub(crate) struct Gone;
-
-/// A way to the driver.
-#[derive(Clone, Debug)]
-pub(crate) struct Inbox(mpsc::UnboundedSender<Input>);
-
-impl Inbox {
-    /// Returns a way in and what comes out of it. It is unbounded, since what goes in is bounded by
-    /// what the core has asked for.
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Input>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
-    }
-
-    /// Tells what happened.
-    pub(crate) fn tell(&self, event: Event) {
-        // Nobody needs to know any more once the driver is gone.
-        let _ = self.0.send(Input::Event(event));
-    }
-
-    /// Has a command done.
-    pub(crate) async fn command(
-        &self,
-        command: Command,
-    ) -> Result<Result<(), CommandRefused>, Gone> {
-        let (sender, answer) = oneshot::channel();
-        self.0
-            .send(Input::Command(command, sender))
-            .map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
-    }
-
-    /// Has a command done that can't be refused.
-    pub(crate) fn order(&self, command: Command) {
-        let (sender, _) = oneshot::channel();
-        let _ = self.0.send(Input::Command(command, sender));
-    }
-
-    /// Looks at the core between two steps.
-    pub(crate) async fn look<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&mut Node, Timestamp) -> T + Send + 'static,
-    ) -> Result<T, Gone> {
-        let (sender, answer) = oneshot::channel();
-        let look = Box::new(move |node: &mut Node, now| {
-            // The asker may have gone; then nobody misses the answer.
-            let _ = sender.send(look(node, now));
-        });
-        self.0.send(Input::Look(look)).map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
-    }
-
-    /// Stops the driver.
-    pub(crate) fn stop(&self) {
-        let _ = self.0.send(Input::Stop);
-    }
-}
 
 /// The loop's state.
 #[derive(Debug)]

@@ -18,10 +18,8 @@ use tokio::{
 use crate::{
     clock,
     config::{Bind, Config},
-    driver::{Driver, Fetched, Inbox, World},
+    driver::{Driver, Inbox, World},
     engine::EngineError,
-    meter::Meter,
-    packs::Room,
     petnames::Petnames,
     store::Store,
 };
@@ -60,19 +58,7 @@ impl Live {
         };
         node.start(clock::now());
         let (inbox, inputs) = Inbox::new();
-        let fetched = Fetched::default();
-        let (room, meter) = (Room::default(), Meter::default());
-        let rebuilder = Arc::default();
-        let world = World {
-            store,
-            net,
-            notices,
-            fetched,
-            rebuilder,
-            room,
-            meter,
-            inbox,
-        };
+        let world = World::new(store, net, notices, inbox);
         let driver = Driver::new(node, world.clone(), inputs);
         let driver = tokio::spawn(driver.run(net_events));
         Ok(Self { world, driver })

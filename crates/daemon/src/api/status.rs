@@ -140,3 +140,73 @@ pub enum Direction {
     /// From the peer.
     In,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_scripts_rely_on_is_there() {
+        let id = [7; 32];
+        let friend = Friend {
+            id: MemberId(id),
+            petname: "Bob".to_owned(),
+            reachable: true,
+            link: Some(LinkClass::Lan),
+            last_met: None,
+            usual: None,
+            bytes_held_for_me: 0,
+            bytes_i_hold: 0,
+            offered_to_me: 0,
+            offered_by_me: 0,
+            audited: 0,
+            devices: Vec::new(),
+        };
+        let transfer = Transfer {
+            peer: DeviceId(id),
+            petname: "Bob".to_owned(),
+            direction: Direction::Out,
+            bytes: 1,
+            total: 2,
+            rate: 1,
+            eta: Some(1),
+        };
+        let status = Status {
+            circle: CircleId(id),
+            device: DeviceId(id),
+            member: MemberId(id),
+            headline: String::new(),
+            safe: false,
+            running: true,
+            folders: Vec::new(),
+            snapshots: 0,
+            last_snapshot: None,
+            packs: 0,
+            bytes_source: 0,
+            bytes_only_here: 0,
+            bytes_safe: 0,
+            health_min: 0,
+            target: 0,
+            members: vec![friend],
+            transfers: vec![transfer],
+            risks: Vec::new(),
+        };
+        let json = serde_json::to_value(&status).unwrap();
+        let promised = "circle device member headline packs bytes_source bytes_only_here \
+                        bytes_safe health_min target members transfers risks";
+        for key in promised.split_whitespace() {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+        let promised = "id petname reachable link last_met usual bytes_held_for_me bytes_i_hold \
+                        offered_to_me audited";
+        for key in promised.split_whitespace() {
+            assert!(json["members"][0].get(key).is_some(), "members[].{key}");
+        }
+        for key in ["peer", "direction", "bytes", "total", "rate", "eta"] {
+            assert!(json["transfers"][0].get(key).is_some(), "transfers[].{key}");
+        }
+        assert_eq!(json["circle"], "07".repeat(32));
+        assert_eq!(json["transfers"][0]["direction"], "out");
+        assert_eq!(json["members"][0]["link"], "lan");
+    }
+}

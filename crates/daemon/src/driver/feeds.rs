@@ -192,3 +192,57 @@ fn read(world: &World, device: DeviceId, run: &Range<u64>) -> Vec<SignedEntry> {
         Vec::new()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use carryall_core::{
+        entry::DeviceClass,
+        key::{Names, Words},
+        node,
+        time::Timestamp,
+    };
+    use carryall_store::{mem_disk::MemDisk, vault::Vault};
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        driver::{Inbox, Input},
+        store::Store,
+    };
+
+    #[tokio::test]
+    async fn what_a_full_disk_refuses_is_written_once_there_is_room() {
+        let disk = Arc::new(MemDisk::new());
+        let names = Names {
+            member: "Anna",
+            device: "laptop",
+        };
+        let root = Words::generate([1; 16]).root();
+        let (class, now) = (DeviceClass::Laptop, Timestamp(1));
+        let identity = Identity::create(&root, [2; 32], names, class, now).unwrap();
+        let (identity, entries) = node::found(identity, &[3; 32], now);
+        let device = identity.device();
+        let vault = Vault::create(disk.clone(), Path::new("/home"), identity).unwrap();
+        let store = Store::open(vault, &Config::default(), &mut |_, _, _| {}).unwrap();
+        let (inbox, mut inputs) = Inbox::new();
+        let (notices, _) = broadcast::channel(1);
+        let world = World::new(Arc::new(store), None, notices, inbox);
+        let feeds = Feeds::start(world);
+
+        disk.fill_after(Some(0));
+        let len = entries.len() as u64;
+        feeds.append(device, 0, entries[..1].to_vec(), true);
+        feeds.append(device, 1, entries[1..].to_vec(), true);
+        assert_eq!(feeds.read(device, 0..len).await, []);
+        assert!(inputs.try_recv().is_err(), "nothing may be promised");
+        disk.fill_after(None);
+        let Some(Input::Event(event)) = inputs.recv().await else {
+            panic!("the driver must hear of it");
+        };
+        assert_eq!(event, Event::Appended { len });
+        assert_eq!(feeds.read(device, 0..len).await, entries);
+    }
+}

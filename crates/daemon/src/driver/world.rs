@@ -1,0 +1,53 @@
+//! What the driver, its workers and the engine's jobs act on.
+
+use std::sync::Arc;
+
+use carryall_core::event::Notice;
+use carryall_net::Net;
+use carryall_store::rebuild::Rebuilder;
+use tokio::sync::broadcast;
+
+use super::{Fetched, Inbox};
+use crate::{meter::Meter, packs::Room, store::Store};
+
+/// What the driver acts on. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    /// The disks.
+    pub(crate) store: Arc<Store>,
+    /// The links; nothing while commands work without a node.
+    pub(crate) net: Option<Net>,
+    /// Who wants to know what happens.
+    pub(crate) notices: broadcast::Sender<Notice>,
+    /// Packs that came back from friends.
+    pub(crate) fetched: Fetched,
+    /// Makes our own packs again.
+    pub(crate) rebuilder: Arc<Rebuilder>,
+    /// Room for packs in memory.
+    pub(crate) room: Room,
+    /// How fast shards go.
+    pub(crate) meter: Meter,
+    /// The driver's inbox.
+    pub(crate) inbox: Inbox,
+}
+
+impl World {
+    /// Puts the parts together; nothing is under way yet.
+    pub(crate) fn new(
+        store: Arc<Store>,
+        net: Option<Net>,
+        notices: broadcast::Sender<Notice>,
+        inbox: Inbox,
+    ) -> Self {
+        Self {
+            store,
+            net,
+            notices,
+            fetched: Fetched::default(),
+            rebuilder: Arc::default(),
+            room: Room::default(),
+            meter: Meter::default(),
+            inbox,
+        }
+    }
+}
