@@ -17,6 +17,7 @@ mod status;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::Router;
@@ -88,7 +89,8 @@ pub async fn open(home: &Path, options: OpenOptions) -> Result<Engine, EngineErr
     };
     let engine = Engine(Arc::new(inner));
     engine.start(node, store, options.net).await?;
-    if let Err(error) = engine.repair_index().await {
+    // What friends must bring for it comes later, while the node runs.
+    if let Err(error) = engine.repair_index(Duration::ZERO).await {
         tracing::warn!(%error, "the index is incomplete: carryall check --rebuild-index");
     }
     engine.publish_newest().await?;

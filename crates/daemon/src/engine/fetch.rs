@@ -13,6 +13,8 @@ use crate::driver::{Arrival, World};
 
 /// Packs that wait for the reader: each takes some 17 MB.
 const ARRIVALS_WAITING_MAX: usize = 1;
+/// How long to wait for another fetch to end.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look whether somebody who has something came within reach.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -48,10 +50,11 @@ impl Engine {
         })
     }
 
-    /// Takes the right to fetch.
-    pub(super) fn may_fetch(&self) -> Result<OwnedMutexGuard<()>, EngineError> {
+    /// Takes the right to fetch. What the node learns by itself is over in moments.
+    pub(super) async fn may_fetch(&self) -> Result<OwnedMutexGuard<()>, EngineError> {
         let busy = EngineError::UnderWay("a restore");
-        self.0.fetching.clone().try_lock_owned().map_err(|_| busy)
+        let free = self.0.fetching.clone().lock_owned();
+        timeout(TURN_PATIENCE, free).await.map_err(|_| busy)
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{Engine, EngineError, blocking};
+use super::{Engine, EngineError, blocking, restore::PATIENCE};
 use crate::{
     api::{
         Failure,
@@ -173,7 +173,7 @@ impl Engine {
         if recovering && keys {
             say(lines, "Your keys are here. Learning what you had ...").await;
             self.wait_for_quiet(deadline).await?;
-            self.recall().await?;
+            self.recall(PATIENCE).await?;
         }
         self.publish_newest().await?;
         let recovered = recovering && keys;

@@ -21,6 +21,9 @@ use super::{Engine, EngineError, backup::context, blocking, restore::Job};
 /// How often to look for snapshots that this device has not heard of.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How long the node waits by itself for somebody who has what it wants to learn.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Learns snapshots of this member's other devices whenever one shows up, until the engine stops.
 pub(super) async fn keep_recalling(engine: Engine) {
     let mut seen = None;
@@ -36,7 +39,11 @@ pub(super) async fn keep_recalling(engine: Engine) {
         if news.is_none() || news == seen {
             continue;
         }
-        match engine.recall().await {
+        let learnt = match engine.repair_index(PATIENCE).await {
+            Ok(()) => engine.recall(PATIENCE).await,
+            error => error,
+        };
+        match learnt {
             Ok(()) => seen = news,
             // Without keys, or while somebody restores: later.
             Err(EngineError::NoKeys | EngineError::UnderWay(_) | EngineError::OutOfReach(_)) => {}
@@ -98,8 +105,8 @@ impl Engine {
 
     /// Learns the snapshots of this member's devices that are not known here, with what friends
     /// have of them.
-    pub(super) async fn recall(&self) -> Result<(), EngineError> {
-        let job = self.job(None).await?;
+    pub(super) async fn recall(&self, patience: Duration) -> Result<(), EngineError> {
+        let job = self.job(Some(patience)).await?;
         let heads = job
             .world
             .inbox
@@ -142,12 +149,12 @@ impl Engine {
     }
 
     /// Learns what a catalogue lacks that began empty: a new vault's nothing, a lost one's all.
-    pub(super) async fn repair_index(&self) -> Result<(), EngineError> {
+    pub(super) async fn repair_index(&self, patience: Duration) -> Result<(), EngineError> {
         let store = self.world().await?.store;
         if !blocking(move || Ok(store.catalogue.needs_rebuild()?)).await? {
             return Ok(());
         }
-        match self.job(None).await {
+        match self.job(Some(patience)).await {
             Ok(job) => self.complete_index(&job).await,
             // Without keys there is nothing to learn yet; recovering comes first.
             Err(EngineError::NoKeys) => Ok(()),

@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// How long to wait for somebody to come within reach, unless told otherwise.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Packs that are opened and written at a time.
@@ -79,7 +79,7 @@ impl Engine {
         let mut job = self
             .job(request.patience_secs.map(Duration::from_secs))
             .await?;
-        job.guard = Some(Arc::new(self.may_fetch()?));
+        job.guard = Some(Arc::new(self.may_fetch().await?));
         let target = PathBuf::from(OsString::from_vec(path::to_bytes(&request.to)));
         if !target.is_absolute() {
             return Err(EngineError::RelativePath(request.to));
@@ -147,7 +147,7 @@ impl Engine {
             return Ok(());
         }
         let mut fetch = self
-            .fetch(wanted, job.patience, self.guard_of(job)?)
+            .fetch(wanted, job.patience, self.guard_of(job).await?)
             .await?;
         let mut writers: JoinSet<Result<(), EngineError>> = JoinSet::new();
         missing.store(fetch.missing() as u64, Ordering::Relaxed);
@@ -190,10 +190,10 @@ impl Engine {
         })
     }
 
-    fn guard_of(&self, job: &Job) -> Result<Arc<OwnedMutexGuard<()>>, EngineError> {
+    async fn guard_of(&self, job: &Job) -> Result<Arc<OwnedMutexGuard<()>>, EngineError> {
         match &job.guard {
             Some(guard) => Ok(guard.clone()),
-            None => Ok(Arc::new(self.may_fetch()?)),
+            None => Ok(Arc::new(self.may_fetch().await?)),
         }
     }
 
@@ -227,7 +227,9 @@ impl Engine {
 
     /// Brings metadata packs from friends, for good.
     pub(super) async fn bring(&self, job: &Job, packs: Vec<PackRecord>) -> Result<(), EngineError> {
-        let mut fetch = self.fetch(packs, job.patience, self.guard_of(job)?).await?;
+        let mut fetch = self
+            .fetch(packs, job.patience, self.guard_of(job).await?)
+            .await?;
         while let Some(arrival) = fetch.next().await? {
             let working = job.clone();
             blocking(move || {

@@ -7,7 +7,7 @@ use carryall_core::{
 use carryall_store::browse::Library;
 use tokio::sync::mpsc;
 
-use super::{Engine, EngineError, backup::context, blocking};
+use super::{Engine, EngineError, backup::context, blocking, restore::PATIENCE};
 use crate::{
     api::{
         Failure, path,
@@ -82,7 +82,7 @@ impl Engine {
     async fn recall_if_empty(&self) -> Result<(), EngineError> {
         let store = self.world().await?.store;
         if blocking(move || Ok(store.catalogue.snapshots()?.is_empty())).await? {
-            self.recall().await?;
+            self.recall(PATIENCE).await?;
         }
         Ok(())
     }
