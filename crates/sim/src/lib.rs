@@ -1,1 +1,27 @@
-//! placeholder
+//! A simulated circle: the same core and the same store on simulated disks, links, clocks and people.
+//!
+//! A run is decided by its seed: the same seed gives the same trace, bit by bit. Nothing in here reads
+//! a real clock or real chance, and the only real files are those of a restore, in a directory of
+//! their own that is removed again.
+
+mod agenda;
+mod checker;
+mod host;
+mod join;
+mod lab;
+mod machine;
+mod network;
+mod options;
+mod queue;
+mod report;
+mod rng;
+mod run;
+mod trace;
+mod witness;
+mod workload;
+mod world;
+
+pub use checker::Violation;
+pub use options::{Faults, Mistake, Options, Scenario, UnknownFault};
+pub use report::Report;
+pub use run::{Outcome, run};
