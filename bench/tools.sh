@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Carryall beside restic, on the same data in the same run: bench/tools.sh [DIR] [RUNS]
+# Carryall beside restic, on the same data in the same run: bench/tools.sh [DIR] [RUNS] [DATA]
 # Needs restic, GNU time and python3. Prints medians of wall seconds and peak MiB, and the ratios
-# that docs/performance.md quotes. DIR (default /tmp/carryall-bench) wants 8 GiB.
+# that docs/performance.md quotes. DIR (default /tmp/carryall-bench) wants 8 GiB. DATA is photos,
+# small or both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${1:-/tmp/carryall-bench}
 runs=${2:-3}
-cargo build --release --quiet --package carryall-cli
-carryall=$PWD/target/release/carryall
+data=${3:-photos small}
+[ -n "${CARRYALL:-}" ] || cargo build --release --quiet --package carryall-cli
+carryall=${CARRYALL:-$PWD/target/release/carryall}
 mkdir -p "$dir"
 bench/data.sh "$dir/data"
 export RESTIC_PASSWORD=bench RESTIC_CACHE_DIR=$dir/restic-cache
@@ -37,7 +39,7 @@ until_safe() {
 }
 
 for _ in $(seq "$runs"); do
-    for what in photos small; do
+    for what in $data; do
         source=$dir/data/$what
         rm -rf "$dir"/{a,b,a2,repo,restored,restic-restored,invite,invite2} && sync
 
@@ -83,7 +85,7 @@ for _ in $(seq "$runs"); do
     done
 done
 
-python3 - "$log" <<'PYTHON'
+python3 - "$log" "$data" <<'PYTHON'
 import statistics, sys
 rows = {}
 for line in open(sys.argv[1]):
@@ -94,7 +96,7 @@ print(f"{'':32} {'median s':>9} {'peak MiB':>9}")
 for name, runs in sorted(rows.items()):
     print(f"{name:32} {median[name]:9.2f} {max(peak for _, peak in runs):9.0f}")
 for work, must in [("first", 0.6), ("again", 0.4), ("restore", 0.8)]:
-    for what in ["photos", "small"]:
+    for what in sys.argv[2].split():
         ratio = median[f"carryall-{work}-{what}"] / median[f"restic-{work}-{what}"]
         print(f"{work} {what}: {ratio:.2f} of restic's time (at most {must})")
 PYTHON
