@@ -45,7 +45,7 @@ const EVENTS_WAITING_MAX: usize = 256;
 /// Shard streams that a peer may have open: what both sides may have in flight, and as many again.
 const SHARD_STREAMS_MAX: u32 = 16;
 /// How long a farewell may hold up a close.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
+const CLOSE_WAIT: Duration = Duration::from_millis(300);
 
 /// Why the network could not start.
 #[derive(Debug, Error)]

@@ -152,8 +152,10 @@ impl Node {
         contact.news = Some(news);
         contact.near = Some(now);
         if contact.addresses != addresses {
-            // It started anew or moved: what failed before says nothing.
+            // It started anew or moved: what failed before says nothing, and a dial that is under way
+            // goes where it no longer is.
             contact.addresses = addresses;
+            contact.dialling = false;
             contact.failures = 0;
             contact.not_before = now;
         }
