@@ -34,6 +34,10 @@ pub(crate) struct Machine {
     pub(crate) spins: u32,
     /// The number of disk operations after which its power is gone.
     power_cut: Option<u64>,
+    /// Its disk is full.
+    pub(crate) full: bool,
+    /// It could not start for want of room.
+    pub(crate) waits: bool,
     /// Gone for good.
     pub(crate) destroyed: bool,
 }
@@ -57,6 +61,8 @@ impl Machine {
             woken: Timestamp(0),
             spins: 0,
             power_cut: None,
+            full: false,
+            waits: false,
             destroyed: false,
         }
     }

@@ -180,11 +180,21 @@ impl Run<'_> {
                 self.skew(machine);
                 self.start(machine);
             }
-            Task::Fill(machine) => self.lab.machines[machine].disk.fill_after(Some(0)),
-            Task::Drain(machine) => self.lab.machines[machine].disk.fill_after(None),
+            Task::Fill(machine) => self.set_full(machine, true),
+            Task::Drain(machine) => self.set_full(machine, false),
             Task::Rot(machine) => self.rot(machine),
             Task::Destroy(machine) => self.destroy(machine),
             Task::Drill(owner) => self.drill(owner),
+        }
+    }
+
+    /// Fills a disk, or makes room again: then a process that could not start for want of it does.
+    fn set_full(&mut self, machine: usize, full: bool) {
+        let here = &mut self.lab.machines[machine];
+        here.disk.fill_after(full.then_some(0));
+        here.full = full;
+        if !full && here.waits {
+            self.start(machine);
         }
     }
 
@@ -194,6 +204,7 @@ impl Run<'_> {
         if here.destroyed || here.host.is_some() {
             return;
         }
+        here.waits = false;
         here.boot += 1;
         here.visit += 1;
         let seed = self
@@ -208,6 +219,7 @@ impl Run<'_> {
                 let checked = durability::check_snapshots(&self.lab, machine);
                 self.check("durability", machine, checked);
             }
+            Err(_) if here.full => here.waits = true,
             Err(error) => self.violate("durability", machine, format!("can't start: {error}")),
         }
     }
@@ -314,7 +326,7 @@ impl Run<'_> {
     fn end(&mut self) {
         self.lab.network.faults = Faults::default();
         for machine in 0..self.lab.machines.len() {
-            self.lab.machines[machine].disk.fill_after(None);
+            self.set_full(machine, false);
             if self.lab.machines[machine].is_without_power() {
                 self.crash(machine, Survival::Synced);
             }

@@ -7,7 +7,8 @@
 //! - after a start, every snapshot that a backup reported is still known.
 //!
 //! Not verified: shards on which a bit was turned on purpose (holders may notice or not); others' feeds
-//! (they can be had again); files that their owner did not sync.
+//! (they can be had again); files that their owner did not sync; that a process starts while its disk
+//! is full (it need not: the index may have to be repaired, which takes room).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
