@@ -6,18 +6,21 @@
 //!
 //! Not verified: that shards are spread in the best possible way; only that nobody wants to move any.
 
-use carryall_core::time::Span;
+use carryall_core::{limits, time::Span};
 
 use crate::lab::Lab;
 
 /// How long it may take.
 pub(crate) const WITHIN: Span = Span::hours(3);
+/// Who was refused for want of room asks again after [`limits::NO_ROOM_WAIT`]: only a second refusal
+/// says that there is none.
+const FIRST_LOOK: Span = Span(limits::NO_ROOM_WAIT.0 * 2 + 300_000);
 /// After this long without their senders, parts are given up.
 pub(crate) const APART: Span = Span::days(8);
 
 /// Waits until all is done.
 pub(crate) fn check(lab: &mut Lab) -> Result<(), (usize, String)> {
-    let mut next_look = lab.now;
+    let mut next_look = lab.now + FIRST_LOOK;
     let mut trouble = None;
     let done = lab.run_until_done(lab.now + WITHIN, |lab| {
         if lab.now < next_look {
