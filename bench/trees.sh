@@ -7,8 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${1:-/tmp/carryall-trees}
-cargo build --release --quiet --package carryall-cli
-carryall=$PWD/target/release/carryall
+[ -n "${CARRYALL:-}" ] || cargo build --release --quiet --package carryall-cli
+carryall=${CARRYALL:-$PWD/target/release/carryall}
 rm -rf "$dir"
 mkdir -p "$dir/a" "$dir/b" "$dir/a2"
 for home in a b a2; do
