@@ -7,7 +7,14 @@ mod circle;
 #[path = "../src/demo/portrait.rs"]
 mod portrait;
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+};
 
 use circle::{Circle, Device, carryall, contents, noise, relative};
 use portrait::Portrait;
@@ -203,6 +210,39 @@ fn an_invite_lets_one_person_in_once() {
     assert_eq!(ben.status()["members"].as_array().unwrap().len(), 1);
 }
 
+/// All datagrams on this machine's loopback, as tcpdump writes them down.
+struct Capture {
+    tcpdump: Child,
+    file: PathBuf,
+}
+
+impl Capture {
+    /// Begins to capture; nothing where that is not allowed, or tcpdump is not there.
+    fn begin(file: PathBuf) -> Option<Self> {
+        let mut tcpdump = Command::new("tcpdump")
+            .args(["-i", "lo", "-U", "-B", "65536", "-Z", "root", "-w"])
+            .arg(&file)
+            .arg("udp")
+            .stderr(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut lines = BufReader::new(tcpdump.stderr.take()?).lines();
+        let listening = lines.any(|line| line.is_ok_and(|line| line.contains("listening on lo")));
+        // The rest of what it says is of no interest, but must not block it.
+        thread::spawn(move || lines.for_each(drop));
+        listening.then_some(Self { tcpdump, file })
+    }
+
+    /// Ends the capture and returns it.
+    fn end(mut self) -> Vec<u8> {
+        let _ = Command::new("kill")
+            .args(["-INT", &self.tcpdump.id().to_string()])
+            .status();
+        self.tcpdump.wait().unwrap();
+        fs::read(&self.file).unwrap()
+    }
+}
+
 /// Comes back on a new device by the words and an invite from `friend`, and restores.
 fn come_back(circle: &Circle, name: &'static str, words: &str, friend: &Device, before: &Portrait) {
     let mut device = circle.device(name);
@@ -228,6 +268,7 @@ fn come_back(circle: &Circle, name: &'static str, words: &str, friend: &Device, 
 #[test]
 fn after_a_loss_either_friend_brings_everything_back_and_neither_can_read_it() {
     let circle = Circle::new();
+    let capture = Capture::begin(circle.path("packets.pcap"));
     let (mut ada, words) = circle.founder("ada");
     ada.start();
     let mut ben = circle.guest(&ada, "ben");
@@ -255,6 +296,20 @@ fn after_a_loss_either_friend_brings_everything_back_and_neither_can_read_it() {
     ben.kill();
     cleo.start();
     come_back(&circle, "ada-by-cleo", &words, &cleo, &before);
+
+    let Some(capture) = capture else {
+        eprintln!("skipped: no packets were captured, since tcpdump is not there or not allowed");
+        return;
+    };
+    let packets = capture.end();
+    let enough = packets.len() > 10 << 20;
+    assert!(enough, "two friends got 7 MiB each: {}", packets.len());
+    for canary in [CANARY_NAME, CANARY_TEXT] {
+        let found = packets
+            .windows(canary.len())
+            .any(|bytes| bytes == canary.as_bytes());
+        assert!(!found, "{canary} went over the network in clear");
+    }
 }
 
 #[test]
