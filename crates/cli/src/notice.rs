@@ -31,9 +31,9 @@ impl Names {
     /// Tells whether everybody whom the notice is about has a name here.
     pub(crate) fn suffice(&self, notice: &Notice) -> bool {
         match notice {
-            Notice::Met { member, .. } | Notice::Parted { member, .. } => {
-                self.members.contains_key(member)
-            }
+            Notice::Met { member, .. }
+            | Notice::Judged { member, .. }
+            | Notice::Parted { member, .. } => self.members.contains_key(member),
             Notice::Proved { holder: device, .. }
             | Notice::NotProved { holder: device, .. }
             | Notice::NoRoom { holder: device, .. }
@@ -112,6 +112,11 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
         Notice::Met { member, link, .. } => {
             format!("Met {} over {}.", names.member(member), self::link(*link))
         }
+        Notice::Judged { member, link, .. } => format!(
+            "{} is reached over {}, by measurement.",
+            names.member(member),
+            self::link(*link)
+        ),
         Notice::Parted {
             member,
             sent,

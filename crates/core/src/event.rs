@@ -14,6 +14,7 @@ use crate::{
     id::{CircleId, DeviceId, InviteId, MemberId, PackId, ShardId, SnapshotId},
     invite::InviteSecret,
     key::Identity,
+    link::LinkFacts,
     message::{Farewell, GroupProof, Message, Refusal},
     record::PackRecord,
     time::Timestamp,
@@ -99,8 +100,15 @@ pub enum Event {
         dialled: bool,
         /// The door.
         gate: Gate,
-        /// First judgement of the link.
-        class: LinkClass,
+        /// What is known of the link so far.
+        facts: LinkFacts,
+    },
+    /// More is known of a link. Facts may change as often as the way that the link takes.
+    Measured {
+        /// The connection.
+        link: LinkId,
+        /// All that is known now.
+        facts: LinkFacts,
     },
     /// A connection is gone.
     LinkDown {
@@ -445,6 +453,15 @@ pub enum Notice {
         /// Its member.
         member: MemberId,
         /// The link.
+        link: LinkClass,
+    },
+    /// A link turned out to be another one than it seemed at first.
+    Judged {
+        /// The device.
+        device: DeviceId,
+        /// Its member.
+        member: MemberId,
+        /// The link, as it is judged now.
         link: LinkClass,
     },
     /// An encounter ended.

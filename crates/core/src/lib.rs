@@ -26,6 +26,7 @@ pub mod invite;
 pub mod key;
 pub mod ledger;
 pub mod limits;
+pub mod link;
 pub mod message;
 pub mod name;
 pub mod node;

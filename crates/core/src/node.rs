@@ -185,10 +185,11 @@ impl Node {
                 peer,
                 dialled,
                 gate,
-                class,
+                facts,
             } => {
-                self.link_up(link, peer, dialled, gate, class);
+                self.link_up(link, peer, dialled, gate, facts);
             }
+            Event::Measured { link, facts } => self.measured(link, facts),
             Event::LinkDown { link } => self.link_down(link),
             Event::DialFailed { device } => self.contacts.dial_failed(device),
             Event::Message { link, message } => self.message(link, message),

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use carryall_core::{
     beacon::{Beacon, Who},
-    event::{Gate, LinkClass, LinkId, TransferError},
+    event::{Gate, LinkId, TransferError},
     id::{DeviceId, ShardId},
+    link::LinkFacts,
     message::Message,
 };
 
@@ -34,10 +35,17 @@ pub enum NetEvent {
         dialled: bool,
         /// The door.
         gate: Gate,
-        /// First judgement of the link.
-        class: LinkClass,
+        /// What is known of the link so far.
+        facts: LinkFacts,
         /// The peer's address as seen from here; nothing through a relay.
         remote: Option<SocketAddr>,
+    },
+    /// More is known of a link, or it takes another way.
+    LinkMeasured {
+        /// The connection.
+        link: LinkId,
+        /// All that is known now.
+        facts: LinkFacts,
     },
     /// A connection is gone.
     LinkDown {

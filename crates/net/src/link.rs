@@ -5,28 +5,30 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 use carryall_core::{
-    event::{Gate, LinkClass, LinkId, TransferError},
+    event::{Gate, LinkId, TransferError},
     id::{DeviceId, ShardId},
 };
 use iroh::{
     TransportAddr,
-    endpoint::{Connection, RecvStream, SendStream, VarInt},
+    endpoint::{Connection, LocalTransportAddr, RecvStream, SendStream, VarInt},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep},
+};
 
 use crate::{
     control::{self, Outbox, Outgoing},
     event::{Direction, NetEvent, Transfer},
-    interface,
-    judge::judge,
-    receive,
+    gauge::{self, Gauge, Metered, Sample},
+    interface, receive,
     shard::ShardTarget,
 };
 
@@ -55,6 +57,11 @@ impl From<Code> for VarInt {
     }
 }
 
+/// First and longest pause between two looks at a link; each is twice the one before. The handshake
+/// on a busy machine says little about a link, the quiet moments after it more.
+const LOOK_FIRST: Duration = Duration::from_millis(50);
+const LOOK_LAST: Duration = Duration::from_secs(2);
+
 /// A shard that the peer has been told to send.
 #[derive(Debug)]
 pub(crate) struct Expected {
@@ -77,6 +84,8 @@ pub(crate) struct Link {
     pub(crate) outbox: Outbox,
     pub(crate) events: mpsc::Sender<NetEvent>,
     state: Mutex<State>,
+    /// For how long shards have waited until the transport took more, in microseconds.
+    waited_us: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -144,6 +153,7 @@ impl Link {
                 under_way: BTreeMap::new(),
                 busy: Some(busy),
             }),
+            waited_us: AtomicU64::new(0),
         };
         (Arc::new(link), outgoing, idle)
     }
@@ -153,13 +163,15 @@ impl Link {
         self: &Arc<Self>,
         outgoing: Outgoing,
         mut transfers_over: mpsc::Receiver<()>,
+        metered: watch::Receiver<Metered>,
     ) {
+        let gauge = self.gauge(self.sample(), &metered);
         let up = NetEvent::LinkUp {
             link: self.id,
             peer: self.peer,
             dialled: self.dialled,
             gate: self.gate,
-            class: self.class(),
+            facts: gauge.facts(),
             remote: self.remote(),
         };
         if self.events.send(up).await.is_err() {
@@ -168,7 +180,7 @@ impl Link {
         tokio::join!(
             self.converse(outgoing),
             receive::accept(self),
-            self.connection.closed()
+            self.watch(gauge, metered)
         );
         self.outbox.close();
         let unmet = {
@@ -181,6 +193,45 @@ impl Link {
         }
         // No message comes through this channel: it ends when the last transfer drops its hold.
         let _ = transfers_over.recv().await;
+    }
+
+    /// Looks at the link now and then until it is gone, and tells what has become different.
+    async fn watch(&self, mut gauge: Gauge, mut metered: watch::Receiver<Metered>) {
+        let mut told = gauge.facts();
+        let mut pause = LOOK_FIRST;
+        loop {
+            tokio::select! {
+                _ = self.connection.closed() => return,
+                () = sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LOOK_LAST);
+            let sample = self.sample();
+            if gauge.moved(&sample) || metered.has_changed().unwrap_or(false) {
+                metered.mark_unchanged();
+                gauge = self.gauge(sample, &metered);
+            } else {
+                gauge.look(sample);
+            }
+            if gauge::differ(&told, &gauge.facts()) {
+                told = gauge.facts();
+                let (link, facts) = (self.id, told);
+                let event = NetEvent::LinkMeasured { link, facts };
+                if self.events.send(event).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn gauge(&self, sample: Sample, metered: &watch::Receiver<Metered>) -> Gauge {
+        let interfaces = interface::list().unwrap_or_default();
+        Gauge::new(sample, &interfaces, &metered.borrow())
+    }
+
+    /// Notes that a shard waited until the transport took more.
+    pub(crate) fn note_wait(&self, wait: Duration) {
+        let us = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+        self.waited_us.fetch_add(us, Ordering::Relaxed);
     }
 
     async fn converse(&self, outgoing: Outgoing) {
@@ -283,33 +334,35 @@ impl Link {
 
     /// Returns the peer's address as seen from here; nothing through a relay.
     pub(crate) fn remote(&self) -> Option<SocketAddr> {
-        self.path().0
+        self.sample().remote
     }
 
-    /// Returns the round-trip time of the path in use.
-    pub(crate) fn rtt(&self) -> Duration {
-        self.path().1
-    }
-
-    /// Judges the path in use.
-    pub(crate) fn class(&self) -> LinkClass {
-        let (remote, rtt) = self.path();
-        judge(remote, rtt, &interface::list().unwrap_or_default())
-    }
-
-    fn path(&self) -> (Option<SocketAddr>, Duration) {
+    /// Looks at the path in use.
+    fn sample(&self) -> Sample {
+        let mut sample = Sample {
+            remote: None,
+            local: None,
+            rtt: None,
+            carried: 0,
+            congestions: 0,
+            waited: Duration::from_micros(self.waited_us.load(Ordering::Relaxed)),
+            at: Instant::now(),
+        };
         let paths = self.connection.paths();
-        let path = paths
-            .iter()
-            .find(|path| path.is_selected())
-            .or_else(|| paths.iter().next());
-        path.map_or((None, Duration::MAX), |path| {
-            let remote = match path.remote_addr() {
-                TransportAddr::Ip(addr) => Some(*addr),
-                _ => None,
-            };
-            (remote, path.rtt())
-        })
+        let selected = paths.iter().find(|path| path.is_selected());
+        if let Some(path) = selected.or_else(|| paths.iter().next()) {
+            let stats = path.stats();
+            if let TransportAddr::Ip(address) = path.remote_addr() {
+                sample.remote = Some(*address);
+            }
+            if let LocalTransportAddr::Ip(local) = path.local_addr() {
+                sample.local = *local;
+            }
+            sample.rtt = Some(stats.rtt);
+            sample.carried = stats.sent_bytes.saturating_sub(stats.lost_bytes);
+            sample.congestions = stats.congestion_events;
+        }
+        sample
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use carryall_core::{
     beacon::BeaconTable,
-    event::{Gate, LinkClass, LinkId, TransferError},
+    event::{Gate, LinkId, TransferError},
     gate::Alpn,
     id::{DeviceId, ShardId},
     message::{Farewell, Message, ShardHeader},
@@ -34,6 +34,7 @@ use crate::{
     beacon::{BeaconVoice, LinkPorts, Order, Speaker},
     config::{NetConfig, Reach},
     event::{NetEvent, Transfer},
+    gauge::Metered,
     interface::{self, Interface},
     link::{Code, Expected, Link},
     send,
@@ -85,6 +86,7 @@ struct Inner {
     gates: Gates,
     links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
     next_link: AtomicU64,
+    metered: watch::Sender<Metered>,
     events: mpsc::Sender<NetEvent>,
     beacon: mpsc::UnboundedSender<Order>,
 }
@@ -101,6 +103,7 @@ impl Net {
             gates: Gates::default(),
             links: Mutex::default(),
             next_link: AtomicU64::new(1),
+            metered: watch::Sender::default(),
             events,
             beacon,
         }));
@@ -363,10 +366,10 @@ impl Net {
         self.link(link)?.remote()
     }
 
-    /// Judges a link anew, by its present path, and returns the path's round-trip time.
-    pub fn judge(&self, link: LinkId) -> Option<(LinkClass, Duration)> {
-        let link = self.link(link)?;
-        Some((link.class(), link.rtt()))
+    /// Sets on which interfaces this device pays by the byte. Links that are up hear of it within
+    /// seconds.
+    pub fn set_metered(&self, metered: Metered) {
+        self.0.metered.send_replace(metered);
     }
 
     /// Closes every link and stops listening. A peer that is gone already does not hold this up for
@@ -381,7 +384,8 @@ impl Net {
         let events = self.0.events.clone();
         let (link, outgoing, transfers) = Link::new(id, door, connection, events);
         self.links().insert(id, Arc::clone(&link));
-        link.run(outgoing, transfers).await;
+        link.run(outgoing, transfers, self.0.metered.subscribe())
+            .await;
         self.links().remove(&id);
         self.tell(NetEvent::LinkDown { link: id }).await;
     }

@@ -5,7 +5,7 @@ use std::{io::Read, sync::Arc};
 use bytes::Bytes;
 use carryall_core::{event::TransferError, message::ShardHeader};
 use iroh::endpoint::SendStream;
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::{
     event::{Direction, NetEvent},
@@ -43,7 +43,7 @@ async fn transmit(
         .set_priority(priority.min(i32::MAX - 1))
         .map_err(lost)?;
     let outcome = match stream.write_all(&header.to_bytes()).await {
-        Ok(()) => pump(&mut stream, header, source, progress).await,
+        Ok(()) => pump(link, &mut stream, header, source, progress).await,
         Err(_) => Err(TransferError::LinkLost),
     };
     // Also after a failure: an early end tells the peer which shard ends there, a reset could
@@ -59,6 +59,7 @@ async fn transmit(
 
 /// Moves the bytes from `header.offset` to the shard's end.
 async fn pump(
+    link: &Link,
     stream: &mut SendStream,
     header: ShardHeader,
     source: ShardSource,
@@ -76,16 +77,17 @@ async fn pump(
             }
             while !content.is_empty() {
                 let part = content.split_to(content.len().min(BUFFER_BYTES));
-                push(stream, part, progress).await?;
+                push(link, stream, part, progress).await?;
             }
             Ok(())
         }
-        ShardSource::Reader(reader) => pump_reader(stream, length, reader, progress).await,
+        ShardSource::Reader(reader) => pump_reader(link, stream, length, reader, progress).await,
     }
 }
 
 /// Reads the next part while the last one is being sent.
 async fn pump_reader(
+    link: &Link,
     stream: &mut SendStream,
     length: usize,
     reader: Box<dyn Read + Send>,
@@ -99,7 +101,7 @@ async fn pump_reader(
         if left > 0 {
             next = Some(read_part(reader, left.min(BUFFER_BYTES)));
         }
-        push(stream, part, progress).await?;
+        push(link, stream, part, progress).await?;
     }
     Ok(())
 }
@@ -118,12 +120,15 @@ fn read_part(mut reader: Box<dyn Read + Send>, length: usize) -> Reading {
 }
 
 async fn push(
+    link: &Link,
     stream: &mut SendStream,
     part: Bytes,
     progress: &Progress,
 ) -> Result<(), TransferError> {
     let bytes = part.len();
+    let start = Instant::now();
     stream.write_chunk(part).await.map_err(lost)?;
+    link.note_wait(start.elapsed());
     progress.add(bytes);
     Ok(())
 }

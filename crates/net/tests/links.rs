@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use carryall_core::{
     codec,
-    event::{Gate, LinkClass},
+    event::Gate,
     id::{DeviceId, ShardId},
+    link::Route,
     message::{Farewell, Message},
 };
 use carryall_net::{NetEvent, SendError};
@@ -53,7 +54,7 @@ async fn both_ends_know_key_gate_and_class() {
             peer: found,
             dialled,
             gate,
-            class,
+            facts,
             remote,
             ..
         } = node.next().await
@@ -61,7 +62,8 @@ async fn both_ends_know_key_gate_and_class() {
             panic!("the link comes up first")
         };
         assert_eq!((found, dialled), (peer, dials));
-        assert_eq!((gate, class), (Gate::Circle, LinkClass::Lan));
+        assert_eq!((gate, facts.route), (Gate::Circle, Route::SameMachine));
+        assert!(!facts.metered && facts.rtt_us.is_some());
         assert!(remote.unwrap().ip().is_loopback());
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     event::{Effect, Gate, LinkClass, LinkId, Notice},
     id::{DeviceId, MemberId, PackId, ShardId},
     limits,
+    link::LinkFacts,
     message::{Farewell, Hello, Message, PROTOCOL_VERSION, Refusal},
     time::{Span, Timestamp},
 };
@@ -87,13 +88,13 @@ pub(crate) struct Encounter {
 }
 
 impl Encounter {
-    fn new(peer: DeviceId, dialled: bool, gate: Gate, class: LinkClass, now: Timestamp) -> Self {
+    fn new(peer: DeviceId, dialled: bool, gate: Gate, facts: LinkFacts, now: Timestamp) -> Self {
         Self {
             peer,
             member: None,
             dialled,
             gate,
-            class,
+            class: facts.judge(None),
             stage: Stage::AwaitingHello,
             theirs: BTreeMap::new(),
             sends: BTreeMap::new(),
@@ -142,7 +143,7 @@ impl Node {
         peer: DeviceId,
         dialled: bool,
         gate: Gate,
-        class: LinkClass,
+        facts: LinkFacts,
     ) {
         self.contacts.connected(peer);
         if peer == self.device {
@@ -151,7 +152,7 @@ impl Node {
                 farewell: Farewell::Done,
             });
         }
-        let mut encounter = Encounter::new(peer, dialled, gate, class, self.now);
+        let mut encounter = Encounter::new(peer, dialled, gate, facts, self.now);
         if gate != Gate::Circle {
             encounter.stage = if dialled {
                 Stage::Knocking
@@ -184,6 +185,26 @@ impl Node {
         let (link, encounter) = links
             .find(|(_, encounter)| encounter.peer == peer && encounter.stage != Stage::Closing)?;
         Some((*link, encounter.dialled))
+    }
+
+    /// More is known of a link: what it was taken for may have been wrong.
+    pub(super) fn measured(&mut self, link: LinkId, facts: LinkFacts) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        let class = facts.judge(Some(encounter.class));
+        if class == encounter.class {
+            return;
+        }
+        encounter.class = class;
+        if let (Some(member), true) = (encounter.member, encounter.is_open()) {
+            let device = encounter.peer;
+            self.notify(Notice::Judged {
+                device,
+                member,
+                link: class,
+            });
+        }
     }
 
     pub(super) fn link_down(&mut self, link: LinkId) {

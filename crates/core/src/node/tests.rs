@@ -13,6 +13,7 @@ use crate::{
     id::{CircleId, InviteId},
     invite::InviteSecret,
     key::{Names, Words},
+    link::{LinkFacts, Route},
     message::GroupProof,
     placement, proof,
     record::{Coding, PackKind},
@@ -46,6 +47,8 @@ struct World {
     next_link: u64,
     shard_bytes: u64,
     control_bytes: u64,
+    /// Shards get stuck on the way.
+    cut_off_bulk: bool,
 }
 
 fn words(at: u8) -> Words {
@@ -73,6 +76,7 @@ impl World {
             next_link: 0,
             shard_bytes: 0,
             control_bytes: 0,
+            cut_off_bulk: false,
         };
         let (identity, entries) = found(identity(1), &[1; 32], now);
         let device = world.add(identity, entries);
@@ -276,13 +280,13 @@ impl World {
                 self.next_link += 1;
                 let link = LinkId(self.next_link);
                 self.links.insert(link, (me, device));
-                let class = LinkClass::Lan;
+                let facts = LinkFacts::near();
                 let up = |peer, dialled| Event::LinkUp {
                     link,
                     peer,
                     dialled,
                     gate,
-                    class,
+                    facts,
                 };
                 self.tell(me, up(device, true));
                 self.tell(device, up(me, false));
@@ -374,6 +378,9 @@ impl World {
     }
 
     fn stream(&mut self, me: DeviceId, link: LinkId, id: ShardId, source: Source) {
+        if self.cut_off_bulk {
+            return;
+        }
         let bytes = match source {
             Source::Shelf { owner } => self.hosts[&me].shelf[&(owner, id)].clone(),
             Source::Own { pack, index } => {
@@ -798,6 +805,37 @@ fn three_of_six_friends_bring_a_coded_pack_back() {
 }
 
 #[test]
+fn a_link_is_judged_anew_when_more_is_known_of_it() {
+    let (mut world, devices) = World::circle(2);
+    world.cut_off_bulk = true;
+    world.back_up(devices[0], 9, PackKind::Large, 100_000);
+    let link = *world.links.keys().next().unwrap();
+    let class = |world: &World| world.node(devices[0]).encounters[&link].class;
+    assert_eq!(class(&world), LinkClass::Lan);
+    for (rtt_us, route, expected) in [
+        (60_000, Route::OnLink, LinkClass::Direct),
+        (60_000, Route::OnLink, LinkClass::Direct),
+        (400, Route::Routed, LinkClass::Lan),
+    ] {
+        let facts = LinkFacts {
+            rtt_us: Some(rtt_us),
+            route,
+            ..LinkFacts::near()
+        };
+        world.tell(devices[0], Event::Measured { link, facts });
+        world.settle();
+        assert_eq!(class(&world), expected);
+    }
+    let judged = |it: &&Notice| matches!(it, Notice::Judged { .. });
+    let notices = &world.hosts[&devices[0]].notices;
+    assert_eq!(
+        notices.iter().filter(judged).count(),
+        2,
+        "only what changed"
+    );
+}
+
+#[test]
 fn a_device_without_membership_is_turned_away() {
     let (mut world, founder) = World::new();
     let (other, entries) = found(identity(5), &[5; 32], world.now);
@@ -805,7 +843,7 @@ fn a_device_without_membership_is_turned_away() {
     world.next_link += 1;
     let link = LinkId(world.next_link);
     world.links.insert(link, (stranger, founder));
-    let (gate, class) = (Gate::Circle, LinkClass::Lan);
+    let (gate, facts) = (Gate::Circle, LinkFacts::near());
     world.tell(
         stranger,
         Event::LinkUp {
@@ -813,7 +851,7 @@ fn a_device_without_membership_is_turned_away() {
             peer: founder,
             dialled: true,
             gate,
-            class,
+            facts,
         },
     );
     world.tell(
@@ -823,7 +861,7 @@ fn a_device_without_membership_is_turned_away() {
             peer: stranger,
             dialled: false,
             gate,
-            class,
+            facts,
         },
     );
     world.settle();

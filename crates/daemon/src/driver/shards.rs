@@ -200,7 +200,7 @@ impl Shards {
                 peer,
                 dialled,
                 gate,
-                class,
+                facts,
                 ..
             } => {
                 self.peers.insert(link, peer);
@@ -209,9 +209,10 @@ impl Shards {
                     peer,
                     dialled,
                     gate,
-                    class,
+                    facts,
                 }
             }
+            NetEvent::LinkMeasured { link, facts } => Event::Measured { link, facts },
             NetEvent::LinkDown { link } => {
                 self.forget(link);
                 Event::LinkDown { link }

@@ -2,9 +2,10 @@
 
 use carryall_core::{
     codec::decode,
-    event::{Event, Gate, LinkClass, LinkId, TransferError},
+    event::{Event, Gate, LinkId, TransferError},
     gate::Gates,
     id::ShardId,
+    link::LinkFacts,
     message::Message,
     time::{Span, Timestamp},
 };
@@ -84,7 +85,7 @@ impl Lab {
 
     pub(super) fn link_up(&mut self, dialler: usize, accepter: usize, gate: Gate) -> LinkId {
         let link = self.network.connect(dialler, accepter);
-        let class = LinkClass::Lan;
+        let facts = LinkFacts::near();
         for (machine, peer, dialled) in [(accepter, dialler, false), (dialler, accepter, true)] {
             let peer = self.machines[peer].device;
             self.event(
@@ -94,7 +95,7 @@ impl Lab {
                     peer,
                     dialled,
                     gate,
-                    class,
+                    facts,
                 },
             );
         }
