@@ -163,9 +163,7 @@ async fn shards(content: &Bytes, count: usize, way: Way) -> Outcome<f64> {
         let target = match way {
             Way::Sink => ShardTarget::Sink(Box::new(Drain(None))),
             Way::Hashed => ShardTarget::Sink(Box::new(Drain(Some((Box::default(), shard))))),
-            Way::Memory => ShardTarget::Memory {
-                before: Bytes::new(),
-            },
+            Way::Memory => ShardTarget::Memory { before: Vec::new() },
         };
         receiver.expect_shard(there, name, (bytes, 0), target);
         let source = match way {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use carryall_core::{
     beacon::{Beacon, Who},
     event::{Gate, LinkId, TransferError},
@@ -92,7 +91,7 @@ pub enum NetEvent {
         outcome: Result<(), TransferError>,
         /// What lies in memory if that was the target: the shard, or as much of its beginning as
         /// came before the link broke. Empty otherwise.
-        content: Bytes,
+        content: Vec<u8>,
     },
     /// The addresses at which this node can be dialled changed.
     AddressesChanged {

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use carryall_core::{
     event::{Gate, LinkId, TransferError},
     id::{DeviceId, ShardId},
@@ -28,7 +27,9 @@ use crate::{
     control::{self, Outbox, Outgoing},
     event::{Direction, NetEvent, Transfer},
     gauge::{self, Gauge, Metered, Sample},
-    interface, receive,
+    interface,
+    part::Parts,
+    receive,
     shard::ShardTarget,
 };
 
@@ -83,6 +84,7 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     pub(crate) outbox: Outbox,
     pub(crate) events: mpsc::Sender<NetEvent>,
+    pub(crate) parts: Parts,
     state: Mutex<State>,
     /// For how long shards have waited until the transport took more, in microseconds.
     waited_us: AtomicU64,
@@ -137,6 +139,7 @@ impl Link {
         (dialled, gate): (bool, Gate),
         connection: Connection,
         events: mpsc::Sender<NetEvent>,
+        parts: Parts,
     ) -> (Arc<Self>, Outgoing, mpsc::Receiver<()>) {
         let (outbox, outgoing) = control::queue();
         let (busy, idle) = mpsc::channel(1);
@@ -148,6 +151,7 @@ impl Link {
             connection,
             outbox,
             events,
+            parts,
             state: Mutex::new(State {
                 expected: BTreeMap::new(),
                 under_way: BTreeMap::new(),
@@ -314,7 +318,7 @@ impl Link {
             ShardTarget::Memory { before } => before,
             ShardTarget::Sink(sink) => {
                 let _ = tokio::task::spawn_blocking(move || sink.suspend()).await;
-                Bytes::new()
+                Vec::new()
             }
         };
         let event = NetEvent::ShardReceived {

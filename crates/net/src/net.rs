@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use carryall_core::{
     beacon::BeaconTable,
     event::{Gate, LinkId, TransferError},
@@ -37,6 +36,7 @@ use crate::{
     gauge::Metered,
     interface::{self, Interface},
     link::{Code, Expected, Link},
+    part::Parts,
     send,
     shard::{ShardSource, ShardTarget},
 };
@@ -88,6 +88,7 @@ struct Inner {
     next_link: AtomicU64,
     metered: watch::Sender<Metered>,
     events: mpsc::Sender<NetEvent>,
+    parts: Parts,
     beacon: mpsc::UnboundedSender<Order>,
 }
 
@@ -105,6 +106,7 @@ impl Net {
             next_link: AtomicU64::new(1),
             metered: watch::Sender::default(),
             events,
+            parts: Parts::default(),
             beacon,
         }));
         tokio::spawn(accept::run(net.clone()));
@@ -300,7 +302,7 @@ impl Net {
             None => {
                 let content = match expected.target {
                     ShardTarget::Memory { before } => before,
-                    ShardTarget::Sink(_) => Bytes::new(),
+                    ShardTarget::Sink(_) => Vec::new(),
                 };
                 let net = self.clone();
                 let event = NetEvent::ShardReceived {
@@ -382,11 +384,15 @@ impl Net {
     pub(crate) async fn link_up(&self, connection: Connection, door: (bool, Gate)) {
         let id = LinkId(self.0.next_link.fetch_add(1, Ordering::Relaxed));
         let events = self.0.events.clone();
-        let (link, outgoing, transfers) = Link::new(id, door, connection, events);
+        let (link, outgoing, transfers) =
+            Link::new(id, door, connection, events, self.0.parts.clone());
         self.links().insert(id, Arc::clone(&link));
         link.run(outgoing, transfers, self.0.metered.subscribe())
             .await;
         self.links().remove(&id);
+        if self.links_up() == 0 {
+            self.0.parts.clear();
+        }
         self.tell(NetEvent::LinkDown { link: id }).await;
     }
 

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::BufMut;
 use carryall_core::{event::TransferError, id::ShardId, message::ShardHeader};
 use iroh::endpoint::RecvStream;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    io::AsyncReadExt,
+    task::{JoinHandle, spawn_blocking},
+};
 
 use crate::{
     event::{Direction, NetEvent},
     link::{Code, Expected, Link, Progress},
-    shard::{BUFFER_BYTES, ShardSink, ShardTarget},
+    part::{Part, Parts},
+    shard::{ShardSink, ShardTarget},
 };
 
 /// Takes shard streams until the connection ends. How many run at a time is bounded by the
@@ -40,10 +44,16 @@ async fn receive(link: &Arc<Link>, mut stream: RecvStream) {
         return;
     };
     let (outcome, content) = if (header.offset, header.bytes) == extent {
-        take(&mut stream, header.shard, expected, &progress).await
+        take(
+            &mut stream,
+            header.shard,
+            expected,
+            (&link.parts, &progress),
+        )
+        .await
     } else {
         suspend(expected.target).await;
-        (Err(TransferError::WrongBytes), Bytes::new())
+        (Err(TransferError::WrongBytes), Vec::new())
     };
     if outcome.is_err() {
         // Harmless if the stream is over already.
@@ -63,12 +73,15 @@ async fn take(
     stream: &mut RecvStream,
     shard: ShardId,
     expected: Expected,
-    progress: &Progress,
-) -> (Result<(), TransferError>, Bytes) {
+    (parts, progress): (&Parts, &Progress),
+) -> (Result<(), TransferError>, Vec<u8>) {
     let length = usize::try_from(expected.bytes.saturating_sub(expected.offset));
     let length = length.unwrap_or(usize::MAX);
     match expected.target {
-        ShardTarget::Sink(sink) => (drain(stream, sink, length, progress).await, Bytes::new()),
+        ShardTarget::Sink(sink) => {
+            let drained = drain(stream, sink, length, (parts, progress)).await;
+            (drained, Vec::new())
+        }
         ShardTarget::Memory { before } => {
             collect(stream, shard, (before, expected.offset), length, progress).await
         }
@@ -79,19 +92,15 @@ async fn take(
 async fn collect(
     stream: &mut RecvStream,
     shard: ShardId,
-    (before, offset): (Bytes, u32),
+    (mut content, offset): (Vec<u8>, u32),
     length: usize,
     progress: &Progress,
-) -> (Result<(), TransferError>, Bytes) {
-    let start = before.len();
-    if u32::try_from(start) != Ok(offset) {
-        return (Err(TransferError::WrongBytes), before);
+) -> (Result<(), TransferError>, Vec<u8>) {
+    if u32::try_from(content.len()) != Ok(offset) {
+        return (Err(TransferError::WrongBytes), content);
     }
-    let mut content = Vec::from(before);
-    content.resize(start + length, 0);
-    let (filled, outcome) = fill(stream, &mut content[start..], progress).await;
-    content.truncate(start + filled);
-    let outcome = match outcome {
+    content.reserve_exact(length);
+    let outcome = match append(stream, &mut content, length, progress).await {
         Ok(()) => ended(stream).await,
         error => error,
     };
@@ -101,38 +110,36 @@ async fn collect(
                 (blake3::hash(&content) == *shard.as_bytes()).then_some(content)
             });
             match verified.await {
-                Ok(Some(content)) => (Ok(()), content.into()),
-                Ok(None) | Err(_) => (Err(TransferError::WrongBytes), Bytes::new()),
+                Ok(Some(content)) => (Ok(()), content),
+                Ok(None) | Err(_) => (Err(TransferError::WrongBytes), Vec::new()),
             }
         }
-        Err(TransferError::LinkLost) => (outcome, content.into()),
-        Err(_) => (outcome, Bytes::new()),
+        Err(TransferError::LinkLost) => (outcome, content),
+        Err(_) => (outcome, Vec::new()),
     }
 }
 
-/// Fills one buffer while the sink takes the other.
+/// Fills one part while the sink takes the other.
 async fn drain(
     stream: &mut RecvStream,
     sink: Box<dyn ShardSink>,
     length: usize,
-    progress: &Progress,
+    (parts, progress): (&Parts, &Progress),
 ) -> Result<(), TransferError> {
-    let mut writer = Writer::Idle(sink, Vec::new());
-    let mut buffer = Vec::new();
+    let mut writer = Writer::Idle(sink);
     let mut left = length;
     let received = loop {
-        buffer.resize(left.min(BUFFER_BYTES), 0);
-        let (filled, outcome) = fill(stream, &mut buffer, progress).await;
-        buffer.truncate(filled);
+        let mut part = parts.take(left);
+        let (filled, outcome) = fill(stream, part.as_mut(), progress).await;
+        part.truncate(filled);
         left -= filled;
-        let (sink, spare) = writer.rest().await?;
-        writer = Writer::write(sink, buffer);
-        buffer = spare;
+        let sink = writer.rest().await?;
+        writer = Writer::write(sink, part);
         if outcome.is_err() || left == 0 {
             break outcome;
         }
     };
-    let (sink, _) = writer.rest().await?;
+    let sink = writer.rest().await?;
     let received = match received {
         Ok(()) => ended(stream).await,
         error => error,
@@ -147,33 +154,32 @@ async fn drain(
     finish.await.unwrap_or(Err(TransferError::Disk))
 }
 
-type Written = (Box<dyn ShardSink>, Vec<u8>, Result<(), TransferError>);
+type Written = (Box<dyn ShardSink>, Result<(), TransferError>);
 
-/// The sink with a spare buffer, or both on a thread that may block.
+/// The sink, here or on a thread that may block.
 enum Writer {
-    Idle(Box<dyn ShardSink>, Vec<u8>),
+    Idle(Box<dyn ShardSink>),
     Busy(JoinHandle<Written>),
 }
 
 impl Writer {
-    fn write(mut sink: Box<dyn ShardSink>, buffer: Vec<u8>) -> Self {
+    fn write(mut sink: Box<dyn ShardSink>, part: Part) -> Self {
         Self::Busy(spawn_blocking(move || {
-            let outcome = if buffer.is_empty() {
-                Ok(())
-            } else {
-                sink.write(&buffer)
+            let outcome = match part.as_ref() {
+                [] => Ok(()),
+                bytes => sink.write(bytes),
             };
-            (sink, buffer, outcome)
+            (sink, outcome)
         }))
     }
 
     /// Waits for the write under way. After a failed one the sink keeps what it has.
-    async fn rest(self) -> Result<(Box<dyn ShardSink>, Vec<u8>), TransferError> {
+    async fn rest(self) -> Result<Box<dyn ShardSink>, TransferError> {
         match self {
-            Self::Idle(sink, buffer) => Ok((sink, buffer)),
+            Self::Idle(sink) => Ok(sink),
             Self::Busy(writing) => match writing.await {
-                Ok((sink, buffer, Ok(()))) => Ok((sink, buffer)),
-                Ok((sink, _, Err(error))) => {
+                Ok((sink, Ok(()))) => Ok(sink),
+                Ok((sink, Err(error))) => {
                     suspend(ShardTarget::Sink(sink)).await;
                     Err(error)
                 }
@@ -207,6 +213,26 @@ async fn fill(
         }
     }
     (filled, Ok(()))
+}
+
+/// Appends `left` bytes, straight into memory that was never written before.
+async fn append(
+    stream: &mut RecvStream,
+    content: &mut Vec<u8>,
+    mut left: usize,
+    progress: &Progress,
+) -> Result<(), TransferError> {
+    while left > 0 {
+        match stream.read_buf(&mut (&mut *content).limit(left)).await {
+            // A peer that can't go on ends the stream early; what came may still be right.
+            Ok(0) | Err(_) => return Err(TransferError::LinkLost),
+            Ok(bytes) => {
+                left -= bytes;
+                progress.add(bytes);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks that nothing follows.

@@ -10,6 +10,7 @@ use tokio::{task::spawn_blocking, time::Instant};
 use crate::{
     event::{Direction, NetEvent},
     link::{Link, Progress},
+    part::Part,
     shard::{BUFFER_BYTES, ShardSource},
 };
 
@@ -94,12 +95,12 @@ async fn pump_reader(
     progress: &Progress,
 ) -> Result<(), TransferError> {
     let mut left = length;
-    let mut next = Some(read_part(reader, left.min(BUFFER_BYTES)));
+    let mut next = Some(read_part(reader, link.parts.take(left)));
     while let Some(reading) = next.take() {
         let (reader, part) = reading.await.map_err(|_| TransferError::Disk)??;
         left -= part.len();
         if left > 0 {
-            next = Some(read_part(reader, left.min(BUFFER_BYTES)));
+            next = Some(read_part(reader, link.parts.take(left)));
         }
         push(link, stream, part, progress).await?;
     }
@@ -108,14 +109,14 @@ async fn pump_reader(
 
 type Reading = tokio::task::JoinHandle<Result<(Box<dyn Read + Send>, Bytes), TransferError>>;
 
-fn read_part(mut reader: Box<dyn Read + Send>, length: usize) -> Reading {
+/// Fills a part. It comes back once the peer has acknowledged all of it.
+fn read_part(mut reader: Box<dyn Read + Send>, mut part: Part) -> Reading {
     spawn_blocking(move || {
-        let mut part = vec![0; length];
         // A source that ends early is as broken as one that can't be read.
         reader
-            .read_exact(&mut part)
+            .read_exact(part.as_mut())
             .map_err(|_| TransferError::Disk)?;
-        Ok((reader, part.into()))
+        Ok((reader, Bytes::from_owner(part)))
     })
 }
 

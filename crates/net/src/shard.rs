@@ -46,8 +46,9 @@ pub enum ShardTarget {
     Sink(Box<dyn ShardSink>),
     /// To memory, verified here against the shard's id.
     Memory {
-        /// The bytes before the offset, from an earlier try.
-        before: Bytes,
+        /// The bytes before the offset, from an earlier try. What comes is added: a buffer with
+        /// room for it saves an allocation.
+        before: Vec<u8>,
     },
 }
 

@@ -32,9 +32,7 @@ fn header(content: &[u8], offset: u32) -> ShardHeader {
 }
 
 fn memory() -> ShardTarget {
-    ShardTarget::Memory {
-        before: Bytes::new(),
-    }
+    ShardTarget::Memory { before: Vec::new() }
 }
 
 /// A sink that keeps what it gets where the test sees it.
@@ -86,7 +84,7 @@ impl Read for Stalling {
     }
 }
 
-async fn received(node: &mut Node, wanted: ShardId) -> (u32, Result<(), TransferError>, Bytes) {
+async fn received(node: &mut Node, wanted: ShardId) -> (u32, Result<(), TransferError>, Vec<u8>) {
     loop {
         if let NetEvent::ShardReceived {
             shard,
@@ -172,7 +170,7 @@ async fn sixty_four_mebibytes_in_four_streams() {
 }
 
 /// Sends the first `part` bytes, breaks the link, and returns what the receiver has of them.
-async fn break_midway(content: &[u8], part: usize, target: ShardTarget) -> (u32, Bytes) {
+async fn break_midway(content: &[u8], part: usize, target: ShardTarget) -> (u32, Vec<u8>) {
     let (mut a, mut b) = pair().await;
     let (here, there) = a.meet(&mut b).await;
     let (shard, bytes) = shard_of(content);
@@ -207,7 +205,7 @@ async fn break_midway(content: &[u8], part: usize, target: ShardTarget) -> (u32,
 }
 
 /// Sends the rest from `offset` on and checks that it completes the shard.
-async fn resume(content: &[u8], offset: u32, target: ShardTarget) -> Bytes {
+async fn resume(content: &[u8], offset: u32, target: ShardTarget) -> Vec<u8> {
     let (mut a, mut b) = pair().await;
     let (here, there) = a.meet(&mut b).await;
     let (shard, bytes) = shard_of(content);

@@ -67,6 +67,45 @@ pub struct Rebuilder {
     recent: Mutex<VecDeque<Arc<Recent>>>,
     /// One pack at a time is made: each takes three times its length in memory meanwhile.
     workshop: Mutex<Workshop>,
+    memory: Memory,
+}
+
+/// Memory of packs that nobody holds any more, for those that follow: fresh memory costs a page
+/// fault every 4 KiB.
+#[derive(Clone, Debug, Default)]
+struct Memory(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Memory {
+    fn take(&self) -> Vec<u8> {
+        self.idle().pop().unwrap_or_default()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // A list is whole at any time.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A pack's ciphertext. Its memory goes back when the last shard of it was sent.
+#[derive(Debug)]
+struct Ciphertext {
+    bytes: Vec<u8>,
+    memory: Memory,
+}
+
+impl AsRef<[u8]> for Ciphertext {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Ciphertext {
+    fn drop(&mut self) {
+        let mut idle = self.memory.idle();
+        if idle.len() < RECENT_MAX {
+            idle.push(std::mem::take(&mut self.bytes));
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +175,7 @@ impl Rebuilder {
     pub fn clear(&self) {
         self.recent().clear();
         *self.workshop() = Workshop::default();
+        self.memory.idle().clear();
     }
 
     fn find(&self, context: &Context<'_>, pack: PackId) -> Result<Arc<Recent>, RebuildError> {
@@ -153,11 +193,14 @@ impl Rebuilder {
             .ok_or(RebuildError::Unknown(pack))?;
         let ciphertext = match spooled(context, pack)? {
             Some(bytes) => bytes,
-            None => workshop.rebuild(context, ordinal, &record)?,
+            None => workshop.rebuild(context, ordinal, &record, self.memory.take())?,
         };
         let made = Arc::new(Recent {
             record,
-            ciphertext: Bytes::from(ciphertext),
+            ciphertext: Bytes::from_owner(Ciphertext {
+                bytes: ciphertext,
+                memory: self.memory.clone(),
+            }),
             recovery: OnceLock::new(),
         });
         let mut recent = self.recent();
@@ -211,6 +254,7 @@ impl Workshop {
         context: &Context<'_>,
         ordinal: u32,
         record: &PackRecord,
+        memory: Vec<u8>,
     ) -> Result<Vec<u8>, RebuildError> {
         let keys = context
             .keys
@@ -223,7 +267,7 @@ impl Workshop {
         self.builder.clear();
         self.gather(context, &chunks, &runs)
             .ok_or(RebuildError::SourceChanged(record.id))?;
-        let sealed = self.builder.seal(&keys, Vec::new());
+        let sealed = self.builder.seal(&keys, memory);
         if sealed.id != record.id {
             return Err(RebuildError::SourceChanged(record.id));
         }

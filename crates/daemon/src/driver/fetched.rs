@@ -8,10 +8,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use carryall_core::{
     event::Event,
     id::{PackId, ShardId},
+    limits,
     record::PackRecord,
     shard,
 };
@@ -19,16 +19,13 @@ use tokio::sync::mpsc;
 
 use super::Inbox;
 
-#[cfg(doc)]
-use carryall_core::limits;
-
 /// A pack that came back: its record and its verified ciphertext.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Arrival {
     /// Which pack.
     pub(crate) pack: PackRecord,
     /// Its ciphertext; its BLAKE3 hash is the pack's id.
-    pub(crate) ciphertext: Bytes,
+    pub(crate) ciphertext: Vec<u8>,
 }
 
 /// The shards that are here. Clones share them.
@@ -37,8 +34,11 @@ pub(crate) struct Fetched(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    whole: BTreeMap<PackId, BTreeMap<u8, Bytes>>,
-    partial: BTreeMap<ShardId, Bytes>,
+    whole: BTreeMap<PackId, BTreeMap<u8, Vec<u8>>>,
+    partial: BTreeMap<ShardId, Vec<u8>>,
+    /// Memory of shards and packs that were used, for those that follow: fresh memory costs a page
+    /// fault every 4 KiB.
+    spare: Vec<Vec<u8>>,
     reader: Option<mpsc::Sender<Arrival>>,
 }
 
@@ -57,7 +57,7 @@ impl Fetched {
     }
 
     /// Keeps a whole, verified shard.
-    pub(super) fn add(&self, pack: PackId, index: u8, content: Bytes) {
+    pub(super) fn add(&self, pack: PackId, index: u8, content: Vec<u8>) {
         let mut state = self.state();
         if state.reader.is_some() {
             state.whole.entry(pack).or_default().insert(index, content);
@@ -65,18 +65,32 @@ impl Fetched {
     }
 
     /// Keeps the beginning of a shard whose link broke.
-    pub(super) fn add_partial(&self, shard: ShardId, content: Bytes) {
+    pub(super) fn add_partial(&self, shard: ShardId, content: Vec<u8>) {
         let mut state = self.state();
         if state.reader.is_some() && !content.is_empty() {
             state.partial.insert(shard, content);
         }
     }
 
-    /// Takes the beginning of a shard, `offset` bytes of it, from an earlier try.
-    pub(super) fn take_partial(&self, shard: ShardId, offset: u32) -> Option<Bytes> {
+    /// Takes the beginning of a shard, `offset` bytes of it, from an earlier try, or memory for one.
+    pub(super) fn take_partial(&self, shard: ShardId, offset: u32) -> Option<Vec<u8>> {
         let offset = usize::try_from(offset).ok()?;
-        let mut content = self.state().partial.remove(&shard).unwrap_or_default();
-        (content.len() >= offset).then(|| content.split_to(offset))
+        let mut state = self.state();
+        let partial = state.partial.remove(&shard);
+        let mut content = partial.or_else(|| state.spare.pop()).unwrap_or_default();
+        drop(state);
+        let long_enough = content.len() >= offset;
+        content.truncate(offset);
+        long_enough.then_some(content)
+    }
+
+    /// Takes memory back that was a shard or a pack.
+    pub(crate) fn give_back(&self, mut memory: Vec<u8>) {
+        memory.clear();
+        let mut state = self.state();
+        if state.reader.is_some() && state.spare.len() < limits::PACKS_IN_FLIGHT_MAX {
+            state.spare.push(memory);
+        }
     }
 
     /// Rebuilds a pack whose shards are all here, verifies it, hands it to the reader, and tells the
@@ -89,11 +103,10 @@ impl Fetched {
                 state.reader.clone(),
             )
         };
-        let inbox = inbox.clone();
+        let (inbox, fetched) = (inbox.clone(), self.clone());
         tokio::task::spawn_blocking(move || {
             let id = pack.id;
-            let rebuilt = rebuild(&pack, &shards);
-            drop(shards);
+            let rebuilt = fetched.rebuild(&pack, shards);
             let good = rebuilt.is_some();
             if let (Some(ciphertext), Some(reader)) = (rebuilt, reader) {
                 // A reader that has gone needs no more packs, and has told the core so.
@@ -103,26 +116,29 @@ impl Fetched {
         });
     }
 
+    /// Returns the ciphertext, or nothing if these shards don't make this pack.
+    fn rebuild(&self, pack: &PackRecord, mut shards: BTreeMap<u8, Vec<u8>>) -> Option<Vec<u8>> {
+        if pack.coding.k == 1 {
+            // The shard is the pack, and was verified as such when it came.
+            let (shard, content) = (pack.shards.first()?, shards.remove(&0)?);
+            return (shard.0 == pack.id.0).then_some(content);
+        }
+        let slices: Vec<(u8, &[u8])> = shards
+            .iter()
+            .map(|(index, shard)| (*index, shard.as_slice()))
+            .collect();
+        let bytes = usize::try_from(pack.bytes).ok()?;
+        let rebuilt = shard::rebuild(&pack.coding, &slices, bytes)
+            .inspect_err(|error| tracing::warn!(pack = %pack.id.short(), %error, "can't rebuild"));
+        for memory in shards.into_values() {
+            self.give_back(memory);
+        }
+        let ciphertext = rebuilt.ok()?;
+        (shard::shard_id(&ciphertext).0 == pack.id.0).then_some(ciphertext)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // The maps are whole at any time.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Returns the ciphertext, or nothing if these shards don't make this pack.
-fn rebuild(pack: &PackRecord, shards: &BTreeMap<u8, Bytes>) -> Option<Bytes> {
-    if pack.coding.k == 1 {
-        // The shard is the pack, and was verified as such when it came.
-        let (shard, content) = (pack.shards.first()?, shards.get(&0)?);
-        return (shard.0 == pack.id.0).then(|| content.clone());
-    }
-    let shards: Vec<(u8, &[u8])> = shards
-        .iter()
-        .map(|(index, b)| (*index, b.as_ref()))
-        .collect();
-    let bytes = usize::try_from(pack.bytes).ok()?;
-    let ciphertext = shard::rebuild(&pack.coding, &shards, bytes)
-        .inspect_err(|error| tracing::warn!(pack = %pack.id.short(), %error, "can't rebuild"))
-        .ok()?;
-    (shard::shard_id(&ciphertext).0 == pack.id.0).then(|| ciphertext.into())
 }

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use carryall_core::{
     id::SnapshotId,
     key::VaultKeys,
@@ -159,8 +158,12 @@ impl Engine {
                 written.map_err(|_| EngineError::Gone)??;
             }
             let (keys, feeding) = (job.keys.clone(), restorer.clone());
-            writers
-                .spawn_blocking(move || write(&keys, &feeding, &arrival.pack, arrival.ciphertext));
+            let fetched = job.world.fetched.clone();
+            writers.spawn_blocking(move || {
+                let memory = write(&keys, &feeding, &arrival.pack, arrival.ciphertext)?;
+                fetched.give_back(memory);
+                Ok(())
+            });
         }
         while let Some(written) = writers.join_next().await {
             written.map_err(|_| EngineError::Gone)??;
@@ -250,7 +253,9 @@ fn write_local(job: &Job, restorer: &Restorer) -> Result<Vec<PackRecord>, Engine
     let mut wanted = Vec::new();
     for pack in restorer.needed() {
         match rebuilder.pack(&context, pack.id) {
-            Ok(ciphertext) => write(&job.keys, restorer, &pack, ciphertext)?,
+            Ok(ciphertext) => {
+                write(&job.keys, restorer, &pack, ciphertext.into())?;
+            }
             Err(RebuildError::SourceChanged(_) | RebuildError::Absent(_)) => wanted.push(pack),
             Err(error) => {
                 tracing::warn!(%error, "a pack can't be made here");
@@ -262,18 +267,19 @@ fn write_local(job: &Job, restorer: &Restorer) -> Result<Vec<PackRecord>, Engine
     Ok(wanted)
 }
 
-/// Opens a pack and writes what it contributes.
+/// Opens a pack and writes what it contributes. Returns its memory for the next one.
 fn write(
     keys: &VaultKeys,
     restorer: &Restorer,
     pack: &PackRecord,
-    ciphertext: Bytes,
-) -> Result<(), EngineError> {
+    ciphertext: Vec<u8>,
+) -> Result<Vec<u8>, EngineError> {
     let (id, epoch) = (pack.id, pack.epoch);
     let pack_keys = keys.pack_keys(epoch).ok_or(BrowseError::NoKey(epoch))?;
-    let opened = OpenPack::open(&pack_keys, ciphertext.into());
+    let opened = OpenPack::open(&pack_keys, ciphertext);
     let opened = opened.map_err(|source| BrowseError::Open { pack: id, source })?;
-    Ok(restorer.feed(&id, &keys.chunk_key(), &opened)?)
+    restorer.feed(&id, &keys.chunk_key(), &opened)?;
+    Ok(opened.into_buffer())
 }
 
 /// Tells how far a restore is, until it is aborted.
