@@ -1,0 +1,66 @@
+"""Wires between namespaces: a pair of virtual interfaces, and a switch."""
+
+import os
+
+from namespace import Namespace, sh
+
+
+def pair(a, device_a, b, device_b):
+    """Joins two namespaces by a pair of interfaces, both down."""
+    # Names of interfaces have at most 15 bytes; both ends are moved away at once.
+    sh("ip", "link", "add", device_a, "netns", a.name, "type", "veth",
+       "peer", "name", device_b, "netns", b.name)
+
+
+def shape(space, device, mbit, queue_ms=50):
+    """Limits what leaves by a device, as a slower cable would."""
+    # Two full segments of the largest offload fit; a burst of a millisecond on fast wires.
+    burst = max(16 << 10, int(mbit * 1e6 / 8 / 1000))
+    sh("tc", "-n", space.name, "qdisc", "replace", "dev", device, "root", "tbf",
+       "rate", f"{mbit}mbit", "burst", burst, "latency", f"{queue_ms}ms")
+
+
+class Switch:
+    """A bridge in a namespace of its own. Every port is called after who is at its end."""
+
+    def __init__(self, name="hub"):
+        self.space = Namespace(name)
+        self.space.ip("link", "add", "br0", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+        self.space.up("br0")
+
+    def plug(self, space, port, address, device="eth0", up=True):
+        """Connects a namespace; its interface is up, the port too unless told otherwise."""
+        pair(space, device, self.space, port)
+        self.space.ip("link", "set", port, "master", "br0")
+        space.address(device, address)
+        space.up(device)
+        if up:
+            self.space.up(port)
+
+    def close(self):
+        self.space.close()
+
+
+def received(pid, device="eth0"):
+    """Returns the bytes that an interface took in, seen from a process in its namespace."""
+    with open(f"/proc/{pid}/net/dev", encoding="ascii") as lines:
+        for line in lines:
+            name, _, numbers = line.partition(":")
+            if name.strip() == device:
+                return int(numbers.split()[0])
+    return 0
+
+
+def sent(pid, device="eth0"):
+    """Returns the bytes that left by an interface, seen from a process in its namespace."""
+    with open(f"/proc/{pid}/net/dev", encoding="ascii") as lines:
+        for line in lines:
+            name, _, numbers = line.partition(":")
+            if name.strip() == device:
+                return int(numbers.split()[8])
+    return 0
+
+
+def exists(device, space):
+    """Tells whether a namespace has this device."""
+    return os.path.exists("/run/netns/" + space.name) and device in space.ip("-o", "link")
