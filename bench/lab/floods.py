@@ -42,7 +42,7 @@ def run(lab):
     owner.ok("backup", data.photos(lab.path("photos"), 4))
     strangers(lab, owner)
 
-    dials = lab.add(capture.Capture(a, "eth0", lab.path("dials.pcap"), "udp and src host 10.71.0.1", snap=120))
+    dials = lab.add(capture.Capture(a, "eth0", lab.path("dials.pcap"), "udp and src host 10.71.0.1", snap=1600))
     for name, path in (("random", None), ("repeated", repeated)):
         flooded(lab, name, path, owner, c, length)
     both = [sender(c, None, 3 + length), sender(c, repeated, 3 + length)]
