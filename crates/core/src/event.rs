@@ -395,7 +395,7 @@ pub enum Effect {
         offset: u32,
         /// Where it comes from.
         source: Source,
-        /// More urgent streams go first; metadata is above data.
+        /// The greater goes first: metadata is above data, and what was begun above what follows.
         priority: i32,
     },
     /// Make a proof of this group. Answered by `Proof`.

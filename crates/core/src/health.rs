@@ -17,6 +17,12 @@ impl Indices {
         self.0 |= 1_u128.checked_shl(u32::from(index)).unwrap_or(0);
     }
 
+    /// Adds or removes an index.
+    pub fn set(&mut self, index: u8, present: bool) {
+        let bit = 1_u128.checked_shl(u32::from(index)).unwrap_or(0);
+        self.0 = if present { self.0 | bit } else { self.0 & !bit };
+    }
+
     /// Tells whether the index is in the set.
     pub fn contains(self, index: u8) -> bool {
         self.0 & 1_u128.checked_shl(u32::from(index)).unwrap_or(0) != 0
@@ -59,6 +65,14 @@ impl Indices {
 
 /// Which shard indices of one pack each member has.
 pub type Spread = BTreeMap<MemberId, Indices>;
+
+/// Returns how many members have something.
+pub fn holders(spread: &Spread) -> usize {
+    spread
+        .values()
+        .filter(|indices| !indices.is_empty())
+        .count()
+}
 
 /// Returns the distinct indices that friends have together.
 pub fn union(spread: &Spread) -> Indices {

@@ -9,7 +9,7 @@ use alloc::{
 
 use crate::{
     circle::Circle,
-    health::{Spread, health},
+    health::{Indices, Spread, health},
     id::{DeviceId, MemberId, PackId, ShardId},
     limits,
     record::PackRecord,
@@ -58,6 +58,73 @@ pub struct OwnPack {
     pub record: PackRecord,
     /// Whether this device can make its shards: from the spool, or from the source files.
     pub available: bool,
+    /// Where its shards are, by device: what the rest of the inventory says, ready for planning.
+    marks: Vec<(DeviceId, Marks)>,
+}
+
+/// What is known of one pack at one device, by shard index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Marks {
+    believed: Indices,
+    pending: Indices,
+    insisted: Indices,
+}
+
+impl OwnPack {
+    /// Returns where its shards are by receipt, at present members other than us.
+    pub fn held_spread(&self, circle: &Circle, me: MemberId) -> Spread {
+        self.spread(circle, me, |marks| marks.believed)
+    }
+
+    /// Returns where its shards are by receipt, or will be when what is under way arrives.
+    pub fn placed_spread(&self, circle: &Circle, me: MemberId) -> Spread {
+        self.spread(circle, me, |marks| marks.believed.union(marks.pending))
+    }
+
+    /// Tells whether any of its shards is on its way, or stored without a receipt yet.
+    pub fn is_underway(&self) -> bool {
+        self.marks
+            .iter()
+            .any(|(_, marks)| !marks.pending.is_empty())
+    }
+
+    /// Tells whether a device of `member` would refuse a shard of it because it says that it has it
+    /// already, proof or not.
+    pub fn is_insisted(&self, circle: &Circle, member: MemberId) -> bool {
+        self.marks.iter().any(|(device, marks)| {
+            !marks.insisted.is_empty() && circle.member_of(*device) == Some(member)
+        })
+    }
+
+    fn spread(&self, circle: &Circle, me: MemberId, which: impl Fn(&Marks) -> Indices) -> Spread {
+        let mut spread = Spread::new();
+        for (device, marks) in &self.marks {
+            let indices = which(marks);
+            if indices.is_empty() {
+                continue;
+            }
+            if let Some(member) = circle.member_of(*device).filter(|member| *member != me) {
+                let all = spread.entry(member).or_default();
+                *all = all.union(indices);
+            }
+        }
+        spread
+    }
+
+    fn mark(&mut self, device: DeviceId, change: impl FnOnce(&mut Marks)) {
+        let found = self.marks.binary_search_by_key(&device, |(at, _)| *at);
+        let at = match found {
+            Ok(at) => at,
+            Err(at) => {
+                self.marks.insert(at, (device, Marks::default()));
+                at
+            }
+        };
+        change(&mut self.marks[at].1);
+        if self.marks[at].1 == Marks::default() {
+            self.marks.remove(at);
+        }
+    }
 }
 
 /// Our packs and where their shards are.
@@ -80,16 +147,50 @@ impl Inventory {
             let index = u8::try_from(index).unwrap_or(u8::MAX);
             self.shards.insert(*shard, (record.id, index));
         }
-        match self.packs.get_mut(&record.id) {
-            Some(pack) => {
-                let changed = available && !pack.available;
-                pack.available |= available;
-                changed
-            }
-            None => {
-                self.packs.insert(record.id, OwnPack { record, available });
-                true
-            }
+        if let Some(pack) = self.packs.get_mut(&record.id) {
+            let changed = available && !pack.available;
+            pack.available |= available;
+            return changed;
+        }
+        let shards = record.shards.clone();
+        let pack = OwnPack {
+            record,
+            available,
+            marks: Vec::new(),
+        };
+        self.packs.insert(pack.record.id, pack);
+        self.mark_all(&shards);
+        true
+    }
+
+    /// Marks what was heard of a pack's shards before the pack was known.
+    fn mark_all(&mut self, shards: &[ShardId]) {
+        let mut known: Vec<(DeviceId, ShardId)> = Vec::new();
+        for shard in shards {
+            let holders = self.holdings.get(shard).into_iter().flatten();
+            known.extend(holders.map(|(device, _)| (*device, *shard)));
+        }
+        let others = self.pending.iter().chain(&self.insisted);
+        known.extend(others.filter(|(_, shard)| shards.contains(shard)));
+        for (device, shard) in known {
+            self.mark(device, shard);
+        }
+    }
+
+    /// Brings a pack's marks in step with what is known of one of its shards at a device.
+    fn mark(&mut self, device: DeviceId, shard: ShardId) {
+        let Some((pack, index)) = self.shards.get(&shard).copied() else {
+            return;
+        };
+        let believed = self.holding(device, shard).believed();
+        let pending = self.pending.contains(&(device, shard));
+        let insisted = self.insisted.contains(&(device, shard));
+        if let Some(pack) = self.packs.get_mut(&pack) {
+            pack.mark(device, |marks| {
+                marks.believed.set(index, believed);
+                marks.pending.set(index, pending);
+                marks.insisted.set(index, insisted);
+            });
         }
     }
 
@@ -126,6 +227,7 @@ impl Inventory {
         } else {
             shards.remove(&shard);
         }
+        self.mark(holder, shard);
     }
 
     /// Notes the outcome of a probe. The newest outcome of each kind counts, in whatever order
@@ -139,6 +241,7 @@ impl Inventory {
         };
         *slot = (*slot).max(Some(at));
         holding.renewed &= good;
+        self.mark(holder, shard);
     }
 
     /// Notes that a device refused a shard because it has it. If it failed to prove that, it gets
@@ -146,35 +249,41 @@ impl Inventory {
     pub fn note_insisted(&mut self, holder: DeviceId, shard: ShardId) {
         self.insisted.insert((holder, shard));
         self.holding_mut(holder, shard).renewed = true;
-    }
-
-    /// Tells whether a device of `member` would refuse a shard of a pack because it says that it has
-    /// it already, proof or not.
-    pub fn is_insisted(&self, pack: &PackRecord, circle: &Circle, member: MemberId) -> bool {
-        let mut insisted = self.insisted.iter();
-        insisted.any(|(device, shard)| {
-            pack.shards.contains(shard) && circle.member_of(*device) == Some(member)
-        })
+        self.mark(holder, shard);
     }
 
     /// Notes that a shard is on its way to a device.
     pub fn note_pending(&mut self, holder: DeviceId, shard: ShardId) {
         self.pending.insert((holder, shard));
+        self.mark(holder, shard);
     }
 
     /// Notes that it did not arrive.
     pub fn clear_pending(&mut self, holder: DeviceId, shard: ShardId) {
         self.pending.remove(&(holder, shard));
+        self.mark(holder, shard);
     }
 
-    /// Forgets all that was on its way to a device.
-    pub fn clear_pending_of(&mut self, holder: DeviceId) {
-        self.pending.retain(|(device, _)| *device != holder);
+    /// Forgets all that was on its way to a device. Returns the packs of which something was.
+    pub fn clear_pending_of(&mut self, holder: DeviceId) -> BTreeSet<PackId> {
+        let all = (holder, ShardId([0; 32]))..=(holder, ShardId([0xff; 32]));
+        let gone: Vec<_> = self.pending.range(all).copied().collect();
+        let mut packs = BTreeSet::new();
+        for (holder, shard) in gone {
+            self.clear_pending(holder, shard);
+            packs.extend(self.shards.get(&shard).map(|(pack, _)| *pack));
+        }
+        packs
     }
 
     /// Returns our packs.
     pub fn packs(&self) -> impl Iterator<Item = &OwnPack> {
         self.packs.values()
+    }
+
+    /// Returns our packs from an id on, in the order of ids.
+    pub fn packs_from(&self, first: PackId) -> impl Iterator<Item = &OwnPack> {
+        self.packs.range(first..).map(|(_, pack)| pack)
     }
 
     /// Returns a pack of ours.
@@ -219,18 +328,12 @@ impl Inventory {
         me: MemberId,
         now: Timestamp,
     ) -> Spread {
-        self.spread(pack, circle, me, |_, holding| holding.counts(now))
-    }
-
-    /// Returns where shards of a pack are by receipt, or will be when what is under way arrives.
-    pub fn placed_spread(&self, pack: &PackRecord, circle: &Circle, me: MemberId) -> Spread {
-        let mut spread = self.spread(pack, circle, me, |_, holding| holding.believed());
-        if self.pending.is_empty() {
-            return spread;
-        }
+        let mut spread = Spread::new();
         for (index, shard) in pack.shards.iter().enumerate() {
-            // Few devices are ever in an encounter at once, so this set is small.
-            for (device, _) in self.pending.iter().filter(|(_, pending)| pending == shard) {
+            for (device, holding) in self.holdings.get(shard).into_iter().flatten() {
+                if !holding.counts(now) {
+                    continue;
+                }
                 if let Some(member) = circle.member_of(*device).filter(|member| *member != me) {
                     spread
                         .entry(member)
@@ -245,30 +348,6 @@ impl Inventory {
     /// Returns the health of a pack now.
     pub fn health(&self, pack: &PackRecord, circle: &Circle, me: MemberId, now: Timestamp) -> u32 {
         health(&pack.coding, &self.proved_spread(pack, circle, me, now))
-    }
-
-    fn spread(
-        &self,
-        pack: &PackRecord,
-        circle: &Circle,
-        me: MemberId,
-        counts: impl Fn(DeviceId, &Holding) -> bool,
-    ) -> Spread {
-        let mut spread = Spread::new();
-        for (index, shard) in pack.shards.iter().enumerate() {
-            for (device, holding) in self.holdings.get(shard).into_iter().flatten() {
-                if !counts(*device, holding) {
-                    continue;
-                }
-                if let Some(member) = circle.member_of(*device).filter(|member| *member != me) {
-                    spread
-                        .entry(member)
-                        .or_default()
-                        .insert(u8::try_from(index).unwrap_or(0));
-                }
-            }
-        }
-        spread
     }
 
     fn holding_mut(&mut self, holder: DeviceId, shard: ShardId) -> &mut Holding {
@@ -298,5 +377,80 @@ impl Inventory {
             .keys()
             .map(|device| (*device, count(device).0, count(device).1))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Coding, PackKind};
+
+    fn shard(at: u8) -> ShardId {
+        ShardId([at; 32])
+    }
+
+    fn record() -> PackRecord {
+        PackRecord {
+            id: PackId([9; 32]),
+            epoch: 0,
+            kind: PackKind::Large,
+            bytes: 128,
+            made: Timestamp(0),
+            coding: Coding {
+                k: 2,
+                n: 4,
+                shard_bytes: 64,
+            },
+            shards: (0..4).map(shard).collect(),
+        }
+    }
+
+    /// Something that happens to one shard at one device.
+    fn happen(
+        inventory: &mut Inventory,
+        what: u8,
+        device: DeviceId,
+        shard: ShardId,
+        at: Timestamp,
+    ) {
+        match what {
+            0 => inventory.note_receipt(device, shard, true),
+            1 => inventory.note_receipt(device, shard, false),
+            2 => inventory.note_audit(device, shard, at, true),
+            3 => inventory.note_audit(device, shard, at, false),
+            4 => inventory.note_pending(device, shard),
+            5 => inventory.clear_pending(device, shard),
+            6 => inventory.note_insisted(device, shard),
+            7 => drop(inventory.clear_pending_of(device)),
+            8 => drop(inventory.remove_pack(record().id)),
+            _ => drop(inventory.add_pack(record(), true)),
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn marks_say_what_the_inventory_says(
+            steps in proptest::collection::vec((0_u8..10, 0_u8..3, 0_u8..5), 0..60),
+        ) {
+            let mut inventory = Inventory::default();
+            for (at, (what, device, index)) in steps.into_iter().enumerate() {
+                let (device, at) = (DeviceId([device; 32]), Timestamp(at as u64));
+                happen(&mut inventory, what, device, shard(index), at);
+            }
+            inventory.add_pack(record(), true);
+            let marks = &inventory.pack(record().id).unwrap().marks;
+            for device in (0..3).map(|at| DeviceId([at; 32])) {
+                let found = marks.iter().find(|(it, _)| *it == device);
+                let found = found.map(|(_, marks)| *marks).unwrap_or_default();
+                for index in 0..4 {
+                    let key = (device, shard(index));
+                    let believed = inventory.holding(device, shard(index)).believed();
+                    proptest::prop_assert_eq!(found.believed.contains(index), believed);
+                    let (pending, insisted) = (&inventory.pending, &inventory.insisted);
+                    proptest::prop_assert_eq!(found.pending.contains(index), pending.contains(&key));
+                    proptest::prop_assert_eq!(found.insisted.contains(index), insisted.contains(&key));
+                }
+            }
+        }
     }
 }

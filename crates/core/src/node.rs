@@ -35,7 +35,7 @@ use crate::{
     ledger::Ledger,
     limits,
     message::{Farewell, Message},
-    plan::Viewpoint,
+    plan::{Order, Viewpoint, Wants},
     record::PackRecord,
     time::Timestamp,
 };
@@ -79,7 +79,9 @@ pub struct Node {
     /// Packs that friends alone could not rebuild when last looked at.
     unsafe_packs: BTreeSet<PackId>,
     pub(crate) petnames: BTreeMap<MemberId, String>,
-    /// Changes whenever plans made before may be out of date.
+    order: Order,
+    wants: Wants,
+    /// Changes whenever plans made before are out of date altogether.
     generation: u64,
     /// Changes whenever there may be shards to prove that no list names yet.
     audit_look: u64,
@@ -118,6 +120,8 @@ impl Node {
             unopened: Vec::new(),
             unsafe_packs: BTreeSet::new(),
             petnames: BTreeMap::new(),
+            order: Order::default(),
+            wants: Wants::default(),
             generation: 0,
             audit_look: 0,
             nonce: 0,
@@ -125,6 +129,13 @@ impl Node {
             now,
             identity,
         }
+    }
+
+    /// Chooses another order of encounters than the plan's, for comparison.
+    #[must_use]
+    pub fn with_order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
     }
 
     /// Takes an entry that is on our disk already, before anything else happens. Entries of one feed
@@ -250,7 +261,6 @@ impl Node {
             Command::DropPack { pack } => {
                 if self.inventory.remove_pack(pack) {
                     self.unsafe_packs.remove(&pack);
-                    self.generation += 1;
                 }
             }
             Command::Publish { head } => {
@@ -309,19 +319,12 @@ impl Node {
     }
 
     pub(crate) fn view(&self) -> Viewpoint<'_> {
-        Viewpoint {
-            circle: &self.circle,
-            me: self.member,
-            others: self.others(),
-        }
+        Viewpoint::new(&self.circle, self.member, self.order)
     }
 
     /// Returns how many other members there are.
     pub(crate) fn others(&self) -> usize {
-        self.circle
-            .members()
-            .filter(|member| *member != self.member)
-            .count()
+        self.view().others
     }
 
     /// Returns our packs that friends alone can't rebuild now.

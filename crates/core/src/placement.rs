@@ -7,7 +7,7 @@
 //! This module does not know who is near or how fast: see `plan`.
 
 use crate::{
-    health::{Indices, Spread, union},
+    health::{Indices, Spread, holders, union},
     id::MemberId,
     limits,
     record::{Coding, PackKind},
@@ -54,10 +54,7 @@ pub fn next_shard(
 ) -> Option<u8> {
     let own = spread.get(&member).copied().unwrap_or_default();
     let placed = union(spread);
-    let holders = spread
-        .values()
-        .filter(|indices| !indices.is_empty())
-        .count();
+    let holders = holders(spread);
     if coding.k == 1 {
         let wanted = holders < members_target(kind, coding, others);
         return (own.is_empty() && wanted).then_some(0);

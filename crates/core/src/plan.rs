@@ -2,18 +2,38 @@
 //!
 //! An encounter may end at any byte, so the order is the policy: metadata first, then what is least
 //! safe, then what is newest, then what is small.
+//!
+//! Several encounters may go on at once, and each changes how urgent things are for the others. So a
+//! [`Queue`] only remembers how urgent each pack was when it was queued, and looks again when the pack
+//! comes to the front. A pack that has become less urgent meanwhile goes back to its new place. One
+//! that has become more urgent has to be queued again: see [`Queue::push`].
 
-use alloc::vec::Vec;
+use alloc::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap, binary_heap::PeekMut},
+    vec::Vec,
+};
 use core::cmp::Reverse;
 
 use crate::{
     circle::Circle,
-    health::{Spread, union},
+    health::{Spread, holders, union},
     id::{MemberId, PackId},
     inventory::{Inventory, OwnPack},
     placement::next_shard,
-    record::PackKind,
+    record::{Coding, PackKind},
 };
+
+/// In which order packs are put on shelves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The order described in [`crate::plan`]. The others are there to be compared with it.
+    #[default]
+    Plan,
+    /// By chance, decided by the number, whatever is safe already.
+    Random(u64),
+    /// The oldest first, whatever is safe already.
+    OldestFirst,
+}
 
 /// From whose point of view a plan is made.
 #[derive(Clone, Copy, Debug)]
@@ -24,55 +44,199 @@ pub struct Viewpoint<'a> {
     pub me: MemberId,
     /// How many other members there are.
     pub others: usize,
+    /// Which order was chosen.
+    pub order: Order,
 }
 
-/// Returns our packs of which `member` should get a shard, most urgent first.
-pub fn queue(inventory: &Inventory, view: Viewpoint<'_>, member: MemberId) -> Vec<PackId> {
-    let mut queue: Vec<_> = wanted(inventory, view, member)
-        .map(|(pack, spread)| (urgency(pack, &spread), pack.record.id))
-        .collect();
-    queue.sort_unstable();
-    queue.into_iter().map(|(_, id)| id).collect()
+impl<'a> Viewpoint<'a> {
+    /// Returns the point of view of `me`.
+    pub fn new(circle: &'a Circle, me: MemberId, order: Order) -> Self {
+        let others = circle.members().filter(|member| *member != me).count();
+        Self {
+            circle,
+            me,
+            others,
+            order,
+        }
+    }
 }
 
-/// Tells whether `member` should get anything at all.
+/// How urgent it is to place a pack: smaller is more urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Urgency {
+    is_data: bool,
+    safety: usize,
+    age: Reverse<u64>,
+    bytes: u32,
+}
+
+impl Urgency {
+    fn of(pack: &OwnPack, placed: &Spread, view: Viewpoint<'_>) -> Self {
+        let record = &pack.record;
+        match view.order {
+            Order::Plan => {
+                let promised = copies(&record.coding, placed);
+                let held = if pack.is_underway() {
+                    copies(&record.coding, &pack.held_spread(view.circle, view.me))
+                } else {
+                    promised
+                };
+                Self {
+                    is_data: record.kind != PackKind::Metadata,
+                    // What is only on its way counts half.
+                    safety: held + promised,
+                    age: Reverse(record.made.0),
+                    bytes: record.bytes,
+                }
+            }
+            Order::Random(seed) => Self::by(shuffled(record.id, seed)),
+            Order::OldestFirst => Self::by(record.made.0),
+        }
+    }
+
+    /// Smaller is more urgent.
+    fn by(number: u64) -> Self {
+        Self {
+            is_data: false,
+            safety: 0,
+            age: Reverse(u64::MAX - number),
+            bytes: 0,
+        }
+    }
+}
+
+/// Returns how many members hold something of a pack once friends can rebuild it, 0 before.
+fn copies(coding: &Coding, spread: &Spread) -> usize {
+    if union(spread).len() < u32::from(coding.k) {
+        return 0;
+    }
+    holders(spread)
+}
+
+fn shuffled(id: PackId, seed: u64) -> u64 {
+    let start = id.0.first_chunk().map_or(0, |it| u64::from_le_bytes(*it));
+    // Finalizer of splitmix64.
+    let mut mixed = start ^ seed;
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
+/// Returns the shard of a pack that `member` should get next, and how urgent that is; nothing if it
+/// should get none now.
+pub fn assess(pack: &OwnPack, view: Viewpoint<'_>, member: MemberId) -> Option<(Urgency, u8)> {
+    if !pack.available || pack.is_insisted(view.circle, member) {
+        return None;
+    }
+    let record = &pack.record;
+    let placed = pack.placed_spread(view.circle, view.me);
+    let index = next_shard(record.kind, &record.coding, &placed, member, view.others)?;
+    Some((Urgency::of(pack, &placed, view), index))
+}
+
+/// Tells whether `member` should get anything at all. It may look at every pack; see [`Wants`].
 pub fn wants_anything(inventory: &Inventory, view: Viewpoint<'_>, member: MemberId) -> bool {
-    wanted(inventory, view, member).next().is_some()
-}
-
-fn wanted<'a>(
-    inventory: &'a Inventory,
-    view: Viewpoint<'a>,
-    member: MemberId,
-) -> impl Iterator<Item = (&'a OwnPack, Spread)> {
     inventory
         .packs()
-        .filter(|pack| pack.available)
-        .filter_map(move |pack| {
-            let record = &pack.record;
-            if inventory.is_insisted(record, view.circle, member) {
-                return None;
-            }
-            let spread = inventory.placed_spread(record, view.circle, view.me);
-            next_shard(record.kind, &record.coding, &spread, member, view.others)?;
-            Some((pack, spread))
-        })
+        .any(|pack| assess(pack, view, member).is_some())
 }
 
-/// Smaller sorts first: (not metadata, number of members that hold something when friends could
-/// rebuild, newest, smallest).
-fn urgency(pack: &OwnPack, spread: &Spread) -> (bool, usize, Reverse<u64>, u32) {
-    let record = &pack.record;
-    let holders = spread
-        .values()
-        .filter(|indices| !indices.is_empty())
-        .count();
-    let rebuildable = union(spread).len() >= u32::from(record.coding.k);
-    let safety = if rebuildable { holders } else { 0 };
-    (
-        record.kind != PackKind::Metadata,
-        safety,
-        Reverse(record.made.0),
-        record.bytes,
-    )
+/// What a member should get in one encounter.
+#[derive(Debug, Default)]
+pub struct Queue {
+    heap: BinaryHeap<Reverse<(Urgency, PackId)>>,
+    /// Not to be tried again in this encounter.
+    given_up: BTreeSet<PackId>,
+}
+
+impl Queue {
+    /// Returns the packs of which `member` should get a shard.
+    pub fn new(inventory: &Inventory, view: Viewpoint<'_>, member: MemberId) -> Self {
+        let wanted: Vec<_> = inventory
+            .packs()
+            .filter_map(|pack| {
+                let (urgency, _) = assess(pack, view, member)?;
+                Some(Reverse((urgency, pack.record.id)))
+            })
+            .collect();
+        Self {
+            heap: wanted.into(),
+            given_up: BTreeSet::new(),
+        }
+    }
+
+    /// Queues a pack that is new or has become more urgent. It may be queued already.
+    pub fn push(&mut self, urgency: Urgency, pack: PackId) {
+        self.heap.push(Reverse((urgency, pack)));
+    }
+
+    /// Leaves a pack out for the rest of the encounter.
+    pub fn give_up(&mut self, pack: PackId) {
+        self.given_up.insert(pack);
+    }
+
+    /// Returns the most urgent pack now, and which of its shards `member` should get. It stays in
+    /// front. Packs whose shards have `room_below` bytes or more are left out from now on.
+    pub fn front(
+        &mut self,
+        inventory: &Inventory,
+        view: Viewpoint<'_>,
+        member: MemberId,
+        room_below: u32,
+    ) -> Option<(PackId, u8)> {
+        loop {
+            let mut top = self.heap.peek_mut()?;
+            let Reverse((queued, id)) = *top;
+            let pack = inventory
+                .pack(id)
+                .filter(|pack| pack.record.coding.shard_bytes < room_below)
+                .filter(|_| !self.given_up.contains(&id));
+            match pack.and_then(|pack| assess(pack, view, member)) {
+                None => drop(PeekMut::pop(top)),
+                Some((urgency, _)) if urgency > queued => *top = Reverse((urgency, id)),
+                Some((_, index)) => return Some((id, index)),
+            }
+        }
+    }
+}
+
+/// Which members lack something of ours: remembers how far it has looked, so that asking again and
+/// again does not look at all packs each time.
+#[derive(Debug, Default)]
+pub struct Wants {
+    /// No pack with a smaller id is wanted; nothing: none at all.
+    looked: BTreeMap<MemberId, Option<PackId>>,
+}
+
+impl Wants {
+    /// Notes that a pack may be wanted that was not.
+    pub fn look_at(&mut self, pack: PackId) {
+        for next in self.looked.values_mut() {
+            *next = Some(next.map_or(pack, |next| next.min(pack)));
+        }
+    }
+
+    /// Notes that any pack may be wanted by anybody.
+    pub fn look_at_all(&mut self) {
+        self.looked.clear();
+    }
+
+    /// Tells whether `member` should get anything.
+    pub fn anything(
+        &mut self,
+        inventory: &Inventory,
+        view: Viewpoint<'_>,
+        member: MemberId,
+    ) -> bool {
+        let begin = Some(PackId([0; 32]));
+        let Some(from) = self.looked.get(&member).copied().unwrap_or(begin) else {
+            return false;
+        };
+        let next = inventory
+            .packs_from(from)
+            .find(|pack| assess(pack, view, member).is_some())
+            .map(|pack| pack.record.id);
+        self.looked.insert(member, next);
+        next.is_some()
+    }
 }

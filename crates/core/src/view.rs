@@ -177,9 +177,7 @@ impl Node {
                 .inventory
                 .proved_spread(record, &self.circle, self.member, now);
             let now_health = health(&record.coding, &proved);
-            let claimed = self
-                .inventory
-                .placed_spread(record, &self.circle, self.member);
+            let claimed = pack.placed_spread(&self.circle, self.member);
             safety.packs += 1;
             safety.bytes += bytes;
             safety.bytes_safe += if now_health > 0 { bytes } else { 0 };

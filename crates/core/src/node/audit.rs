@@ -145,12 +145,12 @@ impl Node {
             outcomes.proved.push(shard);
         } else {
             outcomes.failed.push(shard);
-            self.generation += 1;
         }
         let due = self.now + limits::RECEIPT_BATCH;
         self.outcomes_due.get_or_insert(due);
         self.inventory.note_audit(holder, shard, self.now, good);
         if !good {
+            self.replan(id);
             self.notify(Notice::NotProved { holder, shard });
         }
         self.judge(id);

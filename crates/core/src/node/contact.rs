@@ -11,7 +11,6 @@ use crate::{
     id::{DeviceId, MemberId},
     limits,
     message::Refusal,
-    plan,
     time::{Span, Timestamp},
 };
 
@@ -243,11 +242,9 @@ impl Node {
         });
     }
 
-    fn reason(&self, member: MemberId, device: DeviceId, contact: &Contact) -> Option<Reason> {
+    fn reason(&mut self, member: MemberId, device: DeviceId, contact: &Contact) -> Option<Reason> {
         let room = contact.no_room.is_none_or(|(_, until)| until <= self.now);
-        let puts = room
-            && member != self.member
-            && plan::wants_anything(&self.inventory, self.view(), member);
+        let puts = room && member != self.member && self.wants_anything(member);
         if puts || self.fetch_wants(device) || (member != self.member && self.audit_due(device)) {
             return Some(Reason::Work);
         }

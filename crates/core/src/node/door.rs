@@ -233,7 +233,7 @@ impl Node {
                 self.circle
                     .introduce(&knock.certificate)
                     .map_err(|_| Farewell::NotAMember)?;
-                self.generation += 1;
+                self.replan_all();
                 self.durable_len()
             }
         };

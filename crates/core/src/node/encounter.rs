@@ -12,6 +12,7 @@ use crate::{
     limits,
     link::LinkFacts,
     message::{Farewell, Hello, Message, PROTOCOL_VERSION, Refusal},
+    plan::Queue,
     time::{Span, Timestamp},
 };
 
@@ -69,9 +70,11 @@ pub(crate) struct Encounter {
     pub(crate) audit_look: Option<u64>,
     /// Proofs that we are making for the peer.
     pub(crate) proving: usize,
-    /// What to put, most urgent first, and of which generation the list is.
-    pub(crate) queue: VecDeque<PackId>,
+    /// What to put, and of which generation the queue is.
+    pub(crate) queue: Queue,
     pub(crate) planned: Option<u64>,
+    /// How many streams of our shards were opened.
+    pub(crate) streams: i32,
     pub(crate) no_room: Option<Refusal>,
     /// Shards of this many bytes and more are more than what is left of the peer's offer.
     pub(crate) room_below: u32,
@@ -107,8 +110,9 @@ impl Encounter {
             audits: VecDeque::new(),
             audit_look: None,
             proving: 0,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             planned: None,
+            streams: 0,
             no_room: None,
             room_below: u32::MAX,
             idle_said: false,
@@ -214,7 +218,13 @@ impl Node {
         self.ledger.release_link(link);
         self.fetching.link_gone(link);
         // What was stored without a receipt is offered again, and then signed for.
-        self.inventory.clear_pending_of(encounter.peer);
+        let gone = self.inventory.clear_pending_of(encounter.peer);
+        for other in self.encounters.values() {
+            for shard in other.sends.keys().filter(|_| other.peer == encounter.peer) {
+                self.inventory.note_pending(other.peer, *shard);
+            }
+        }
+        gone.into_iter().for_each(|pack| self.replan(pack));
         if let (Some(member), true) = (
             encounter.member,
             encounter.idle_heard || encounter.bytes_sent + encounter.bytes_received > 0,
@@ -235,7 +245,6 @@ impl Node {
             self.contacts
                 .no_room(encounter.peer, reason, self.now + limits::NO_ROOM_WAIT);
         }
-        self.generation += 1;
     }
 
     /// Says farewell and closes, once.
@@ -368,7 +377,7 @@ impl Node {
             && let Some(admission) = &hello.admission
             && self.circle.vouch(admission).is_ok()
         {
-            self.generation += 1;
+            self.replan_all();
         }
         // A guest knows nobody yet. The door opened to the invite's secret, so it is a member's. Nor
         // does a device whose disk lost the others' feeds; it tells nothing before it knows who

@@ -95,7 +95,7 @@ impl Node {
     /// Draws the consequences of an entry that the circle has taken.
     fn absorb(&mut self, entry: &Entry, change: Change) {
         if change == Change::Membership {
-            self.generation += 1;
+            self.replan_all();
             self.contacts.touch();
         }
         let Ok(body) = Body::from_entry(entry) else {
@@ -138,9 +138,10 @@ impl Node {
         }
         for shard in list.dropped {
             self.inventory.note_receipt(holder, shard, false);
-            self.generation += 1;
             if let Some((pack, _)) = self.inventory.locate(shard) {
-                self.judge(pack.record.id);
+                let pack = pack.record.id;
+                self.replan(pack);
+                self.judge(pack);
             }
         }
         self.audit_look += 1;
@@ -162,6 +163,10 @@ impl Node {
             for shard in shards {
                 self.inventory
                     .note_audit(list.holder, shard, list.time, good);
+                let pack = self.inventory.locate(shard).map(|(pack, _)| pack.record.id);
+                if let Some(pack) = pack.filter(|_| !good) {
+                    self.replan(pack);
+                }
             }
         }
     }
@@ -339,7 +344,7 @@ impl Node {
         let id = pack.id;
         debug_assert!(pack.kind != PackKind::Metadata || pack.coding.k == 1);
         if self.inventory.add_pack(pack, available) {
-            self.generation += 1;
+            self.replan(id);
             self.audit_look += 1;
             self.contacts.touch();
         }

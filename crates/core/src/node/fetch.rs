@@ -248,6 +248,9 @@ impl Node {
         };
         self.fetching.missing.insert((peer, shard));
         self.inventory.note_audit(peer, shard, self.now, false);
+        if let Some((pack, _)) = self.inventory.locate(shard) {
+            self.replan(pack.record.id);
+        }
         self.notify(Notice::NotProved {
             holder: peer,
             shard,

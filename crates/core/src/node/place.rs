@@ -7,12 +7,14 @@ use crate::{
     id::{MemberId, PackId, ShardId},
     limits,
     message::{Message, Refusal},
-    placement::next_shard,
-    plan,
+    plan::{Queue, Viewpoint, assess},
     record::PackKind,
 };
 
 use super::encounter::Outgoing;
+
+/// Streams of metadata are above all others.
+const METADATA_PRIORITY: i32 = 1 << 30;
 
 impl Node {
     /// Offers the peer shards until enough are under way.
@@ -29,7 +31,7 @@ impl Node {
             return;
         }
         if encounter.planned != Some(self.generation) {
-            let queue = plan::queue(&self.inventory, self.view(), member).into();
+            let queue = Queue::new(&self.inventory, self.view(), member);
             let generation = self.generation;
             if let Some(encounter) = self.encounters.get_mut(&link) {
                 encounter.queue = queue;
@@ -62,57 +64,70 @@ impl Node {
         link: LinkId,
         member: MemberId,
     ) -> Option<(PackKind, Outgoing, ShardId)> {
-        let others = self.others();
+        let view = Viewpoint::new(&self.circle, self.member, self.order);
+        let encounter = self.encounters.get_mut(&link)?;
+        if encounter.sends.len() >= limits::SENDS_IN_FLIGHT_MAX {
+            return None;
+        }
         loop {
-            let encounter = self.encounters.get_mut(&link)?;
-            if encounter.sends.len() >= limits::SENDS_IN_FLIGHT_MAX {
-                return None;
-            }
-            let id = *encounter.queue.front()?;
             let room_below = encounter.room_below;
-            let found = self
-                .inventory
-                .pack(id)
-                .filter(|pack| pack.available && pack.record.coding.shard_bytes < room_below)
-                .and_then(|pack| {
-                    let record = &pack.record;
-                    let spread = self
-                        .inventory
-                        .placed_spread(record, &self.circle, self.member);
-                    let index = next_shard(record.kind, &record.coding, &spread, member, others)?;
-                    let shard = *record.shards.get(usize::from(index))?;
-                    let bytes = record.coding.shard_bytes;
-                    Some((
-                        record.kind,
-                        Outgoing {
-                            pack: id,
-                            index,
-                            bytes,
-                        },
-                        shard,
-                    ))
-                });
-            match found {
-                // The same shard may be refused or lost once; it is not tried twice in a row.
-                Some((_, _, shard)) if encounter.sends.contains_key(&shard) => {
-                    encounter.queue.pop_front();
+            let queue = &mut encounter.queue;
+            let (id, index) = queue.front(&self.inventory, view, member, room_below)?;
+            let record = &self.inventory.pack(id)?.record;
+            let shard = record.shards.get(usize::from(index)).copied();
+            match shard {
+                Some(shard) if !encounter.sends.contains_key(&shard) => {
+                    let outgoing = Outgoing {
+                        pack: id,
+                        index,
+                        bytes: record.coding.shard_bytes,
+                    };
+                    return Some((record.kind, outgoing, shard));
                 }
-                Some(found) => return Some(found),
-                None => {
-                    encounter.queue.pop_front();
-                }
+                // What is under way was refused or lost meanwhile; it is not tried twice in a row.
+                _ => queue.give_up(id),
             }
         }
     }
 
+    /// Everybody in an encounter may need more of a pack than was known.
+    pub(super) fn replan(&mut self, id: PackId) {
+        self.wants.look_at(id);
+        let Some(pack) = self.inventory.pack(id) else {
+            return;
+        };
+        let view = Viewpoint::new(&self.circle, self.member, self.order);
+        for encounter in self.encounters.values_mut() {
+            let Some(member) = encounter.member.filter(|_| encounter.planned.is_some()) else {
+                continue;
+            };
+            if let Some((urgency, _)) = assess(pack, view, member) {
+                encounter.queue.push(urgency, id);
+            }
+        }
+    }
+
+    /// Tells whether a member should get anything of ours.
+    pub(super) fn wants_anything(&mut self, member: MemberId) -> bool {
+        let view = Viewpoint::new(&self.circle, self.member, self.order);
+        self.wants.anything(&self.inventory, view, member)
+    }
+
+    /// What anybody needs may have changed altogether.
+    pub(super) fn replan_all(&mut self) {
+        self.generation += 1;
+        self.wants.look_at_all();
+    }
+
     /// The peer takes a shard.
     pub(super) fn accepted(&mut self, link: LinkId, shard: ShardId, offset: u32) {
-        let Some(encounter) = self.encounters.get(&link) else {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
         let Some(outgoing) = encounter.sends.get(&shard).copied() else {
             return;
         };
+        encounter.streams = encounter.streams.saturating_add(1);
         if offset >= outgoing.bytes {
             return self.refused(link, shard, Refusal::Busy);
         }
@@ -120,7 +135,12 @@ impl Node {
             // It broke while the peer made up its mind.
             return self.withdraw(link, shard);
         };
-        let priority = i32::from(pack.record.kind == PackKind::Metadata);
+        let first = match pack.record.kind {
+            PackKind::Metadata => METADATA_PRIORITY,
+            PackKind::Small | PackKind::Large => 0,
+        };
+        // One after the other: when the link breaks, one shard is half there, not all of them.
+        let priority = first.saturating_sub(encounter.streams);
         let source = Source::Own {
             pack: outgoing.pack,
             index: outgoing.index,
@@ -141,10 +161,9 @@ impl Node {
         };
         let peer = encounter.peer;
         if let Some(outgoing) = encounter.sends.remove(&shard) {
-            if encounter.queue.front() == Some(&outgoing.pack) {
-                encounter.queue.pop_front();
-            }
+            encounter.queue.give_up(outgoing.pack);
             self.inventory.clear_pending(peer, shard);
+            self.replan(outgoing.pack);
             self.send(link, Message::Missing { shard });
         }
     }
@@ -176,13 +195,10 @@ impl Node {
                     });
                 }
             }
-            Refusal::Busy => {
-                if encounter.queue.front() == Some(&outgoing.pack) {
-                    encounter.queue.pop_front();
-                }
-            }
+            Refusal::Busy => encounter.queue.give_up(outgoing.pack),
         }
         self.inventory.clear_pending(peer, shard);
+        self.replan(outgoing.pack);
     }
 
     /// The peer has a shard on stable storage. It counts for placement now, for health after its
@@ -199,7 +215,6 @@ impl Node {
     /// A pack of ours can't be made here any more.
     pub(super) fn pack_broken(&mut self, pack: PackId) {
         self.inventory.set_unavailable(pack);
-        self.generation += 1;
         self.notify(Notice::SourceChanged { pack });
     }
 

@@ -21,6 +21,8 @@ use crate::{
     time::Span,
 };
 
+mod order;
+
 extern crate std;
 
 /// One device: a node and the shell around it.
@@ -49,6 +51,8 @@ struct World {
     control_bytes: u64,
     /// Shards get stuck on the way.
     cut_off_bulk: bool,
+    /// Shards that wait to be let through; nothing: all pass at once.
+    waiting: Option<Vec<(DeviceId, LinkId, ShardId, Source)>>,
 }
 
 fn words(at: u8) -> Words {
@@ -77,6 +81,7 @@ impl World {
             shard_bytes: 0,
             control_bytes: 0,
             cut_off_bulk: false,
+            waiting: None,
         };
         let (identity, entries) = found(identity(1), &[1; 32], now);
         let device = world.add(identity, entries);
@@ -328,7 +333,10 @@ impl World {
                 shard,
                 source,
                 ..
-            } => self.stream(me, link, shard, source),
+            } => match &mut self.waiting {
+                Some(waiting) => waiting.push((me, link, shard, source)),
+                None => self.stream(me, link, shard, source),
+            },
             Effect::Prove {
                 link,
                 nonce,
