@@ -76,7 +76,7 @@ def measure(lab, name, owner, friend, mib):
 
 
 def beside(lab, name, rate, other, share):
-    lab.sheet.note(f"{name}: Carryall {rate / 1e6:.2f} MB/s, iperf3 {other / 1e6:.2f} MB/s")
+    lab.sheet.note(f"{name}: Carryall {rate / 1e6:.2f} MB/s, iperf3 {other / 1e6:.2f} MB/s by TCP with {iperf.control()}")
     lab.sheet.least(f"{name}: share of iperf3", 100 * rate / other, 100 * share, "%", 1)
 
 

@@ -17,3 +17,9 @@ def rate(a, b, address, seconds):
         return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 8
     except (ValueError, KeyError):
         raise Broken(f"iperf3: {done.stdout[-300:]}{done.stderr[-300:]}") from None
+
+
+def control():
+    """Returns the name of the congestion control that TCP uses here."""
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="ascii") as file:
+        return file.read().strip()

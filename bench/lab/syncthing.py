@@ -141,7 +141,7 @@ def couple(lab, a, b, folder):
     one.configure(other, "sendonly")
     other.configure(one, "receiveonly")
     one.start()
-    one.until_scanned(len(os.listdir(folder)))
+    one.until_scanned(sum(not name.startswith(".") for name in os.listdir(folder)))
     other.start()
     other.until_scanned(0)
     return one, other
