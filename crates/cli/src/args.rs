@@ -69,6 +69,7 @@ pub(crate) enum Command {
     Recover(RecoverArgs),
     Check(CheckArgs),
     Config(ConfigArgs),
+    Pause(PauseArgs),
     Events(EventsArgs),
     Completions(CompletionsArgs),
 }
@@ -263,6 +264,18 @@ pub(crate) struct ConfigArgs {
     /// Its new value
     #[arg(requires = "key")]
     pub(crate) value: Option<String>,
+}
+
+/// Be quiet for a while: call nobody, send and take nothing, make no snapshot by itself
+///
+/// What is under way is broken off, and goes on from there later. Friends who call still get news,
+/// and what you ask for is done: `backup` saves here, `restore` fetches. The pause outlives a
+/// restart of the node, and ends by itself.
+#[derive(Args, Debug)]
+pub(crate) struct PauseArgs {
+    /// For how long: 30m, 2h, 1d; `off` ends the pause
+    #[arg(value_name = "SPAN")]
+    pub(crate) span: String,
 }
 
 /// Follow what happens, line by line, until interrupted

@@ -10,6 +10,7 @@ mod init;
 mod invite;
 mod join;
 mod ls;
+mod pause;
 mod recover;
 mod restore;
 mod retrace;
@@ -84,6 +85,7 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Recover(args) => recover::run(&context, args),
         Command::Check(args) => check::run(&context, &args),
         Command::Config(args) => config::run(&context, args),
+        Command::Pause(args) => pause::run(&context, &args),
         Command::Events(args) => events::run(&context, &args),
         Command::Completions(_) | Command::Demo(_) => unreachable!("these two need no home"),
     }

@@ -215,6 +215,16 @@ pub(crate) fn local_time(time_ms: u64) -> String {
         .unwrap_or_else(|| "at an unknown time".to_owned())
 }
 
+/// Returns a moment to come in local time, to the minute: `18:40`, with the day if that is another
+/// one; both in milliseconds since 1970.
+pub(crate) fn local_minute(time_ms: u64, now_ms: u64) -> String {
+    let (time, now) = (local_time(time_ms), local_time(now_ms));
+    match (time.get(..10), now.get(..10), time.get(11..16)) {
+        (Some(day), Some(today), Some(minute)) if day == today => minute.to_owned(),
+        _ => time.get(..16).unwrap_or(&time).to_owned(),
+    }
+}
+
 /// Returns the time now, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
@@ -231,6 +241,14 @@ mod tests {
             "Bob\u{fffd}[2J\u{fffd}\u{fffd}"
         );
         assert_eq!(clean("J\u{f6}rg\nline"), "J\u{f6}rg\nline");
+    }
+
+    #[test]
+    fn moments_to_come_name_the_day_if_it_is_not_today() {
+        let now = now_ms();
+        assert_eq!(local_minute(now, now), local_time(now)[11..16]);
+        let later = now + 48 * 3_600_000;
+        assert_eq!(local_minute(later, now), local_time(later)[..16]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use circle::carryall;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "",
     "demo",
     "init",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 20] = [
     "recover",
     "check",
     "config",
+    "pause",
     "events",
     "completions",
 ];

@@ -231,3 +231,46 @@ fn a_misspelt_setting_is_named() {
     fs::write(device.home.join("config.toml"), "spede = 9\n").unwrap();
     device.run(&["status"]).refused(1, "spede");
 }
+
+#[test]
+fn rules_for_links_are_settings_with_clear_refusals() {
+    let circle = Circle::new();
+    let (device, _) = circle.founder("ada");
+    let refused = [
+        ("direct.rate", "fast", "it is a length such as"),
+        ("direct.hours", "22-25", "two hours of the day"),
+        ("metered", "sometimes", "'auto', 'yes' or 'no'"),
+    ];
+    for (key, value, sentence) in refused {
+        device.run(&["config", key, value]).refused(2, sentence);
+    }
+    for (key, value, shown) in [
+        ("direct.rate", "300k", "307200"),
+        ("direct_hours", "22-07", "22-07"),
+        ("metered.bulk", "yes", "true"),
+    ] {
+        device.ok(&["config", key, value]);
+        assert!(device.ok(&["config", key]).stdout.contains(shown), "{key}");
+    }
+}
+
+#[test]
+fn a_pause_outlives_the_process_and_can_be_ended() {
+    let circle = Circle::new();
+    let (device, _) = circle.founder("ada");
+    device
+        .run(&["pause", "a while"])
+        .refused(2, "no length of time");
+    assert!(device.ok(&["pause", "2h"]).stdout.contains("until"));
+    let paused = device.ok(&["status"]);
+    assert!(
+        !paused.stdout.contains("\"paused_until\":null"),
+        "{paused:?}"
+    );
+    device.ok(&["pause", "off"]);
+    let status = device.ok(&["status"]);
+    assert!(
+        status.stdout.contains("\"paused_until\":null"),
+        "{status:?}"
+    );
+}

@@ -3,7 +3,7 @@
 //! Effects name bytes, shells stream them. Every effect that can fail comes back as an event.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use core::net::SocketAddr;
+use core::{net::SocketAddr, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -16,6 +16,7 @@ use crate::{
     key::Identity,
     link::LinkFacts,
     message::{Farewell, GroupProof, Message, Refusal},
+    policy::{Machine, Policy},
     record::PackRecord,
     time::Timestamp,
 };
@@ -189,6 +190,8 @@ pub enum Event {
         /// The pack.
         pack: PackId,
     },
+    /// The shell had a look at the machine.
+    Machine(Machine),
     /// Answer to [`Effect::PackFetched`]: the pack is opened and its content used.
     PackUsed {
         /// The pack.
@@ -265,6 +268,13 @@ pub enum Command {
     StopFetch,
     /// Audit everything that friends in reach hold.
     Audit,
+    /// Keep to these rules from now on.
+    Govern(Policy),
+    /// Do nothing by itself until then; nothing ends a pause before its time.
+    Pause {
+        /// Until when.
+        until: Option<Timestamp>,
+    },
 }
 
 /// Why a command was refused.
@@ -397,6 +407,14 @@ pub enum Effect {
         source: Source,
         /// The greater goes first: metadata is above data, and what was begun above what follows.
         priority: i32,
+    },
+    /// Send shards on this link no faster than this from now on, all of them together. There is no
+    /// limit before.
+    Limit {
+        /// The connection.
+        link: LinkId,
+        /// Bytes of shards per second; nothing for no limit.
+        rate: Option<NonZeroU64>,
     },
     /// Make a proof of this group. Answered by `Proof`.
     Prove {

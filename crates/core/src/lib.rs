@@ -33,6 +33,7 @@ pub mod node;
 pub mod pack;
 pub mod placement;
 pub mod plan;
+pub mod policy;
 pub mod proof;
 pub mod record;
 pub mod shard;

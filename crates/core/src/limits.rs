@@ -99,6 +99,10 @@ pub const AUDIT_AGAIN: Span = Span::days(7);
 pub const PROBES_IN_FLIGHT_MAX: usize = 32;
 /// A peer that had no room is not asked again for this long, unless its offer changes.
 pub const NO_ROOM_WAIT: Span = Span::secs(600);
+/// Where the terms of a link allowed no bulk, they are asked again after this long.
+pub const BAR_WAIT: Span = Span::secs(600);
+/// Lowest rate on a link that either end may ask for, in bytes per second: a packet at a time.
+pub const RATE_MIN: u64 = 1024;
 /// The device with the higher id waits this long for the other to dial, so that one connection
 /// results.
 pub const DIAL_DEFER: Span = Span::secs(2);

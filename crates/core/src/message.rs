@@ -11,12 +11,13 @@ use crate::{
     codec::{Signature, Signed},
     entry::{DeviceCertificate, MemberCard, SignedEntry, Tip},
     id::{CircleId, InviteId, MemberId, ShardId},
+    policy::Terms,
     record::PackKind,
     time::Timestamp,
 };
 
 /// Version of the protocol. Another one is refused politely.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// Everything that two devices say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +98,8 @@ pub enum Message {
     Ping(u64),
     /// I am.
     Pong(u64),
+    /// The sender's terms changed.
+    Terms(Terms),
 }
 
 /// See [`Message::Hello`].
@@ -114,6 +117,8 @@ pub struct Hello {
     pub admission: Option<SignedEntry>,
     /// The sender's version vector.
     pub tips: Vec<Tip>,
+    /// What the sender makes of this link.
+    pub terms: Terms,
 }
 
 /// See [`Message::Knock`].

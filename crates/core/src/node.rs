@@ -9,6 +9,7 @@ mod door;
 mod encounter;
 mod feeds;
 mod fetch;
+mod govern;
 mod keep;
 mod place;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::{
     limits,
     message::{Farewell, Message},
     plan::{Order, Viewpoint, Wants},
+    policy::{Policy, Strain},
     record::PackRecord,
     time::Timestamp,
 };
@@ -64,6 +66,10 @@ pub struct Node {
     pub(crate) ledger: Ledger,
     pub(crate) encounters: BTreeMap<LinkId, Encounter>,
     pub(crate) contacts: Contacts,
+    policy: Policy,
+    strain: Strain,
+    /// Nothing is done by itself before then.
+    paused: Option<Timestamp>,
     fetching: Fetching,
     knocking: Option<door::Knocking>,
     /// Shards stored for others whose receipts are not written yet.
@@ -110,6 +116,9 @@ impl Node {
             ledger: Ledger::default(),
             encounters: BTreeMap::new(),
             contacts: Contacts::default(),
+            policy: Policy::default(),
+            strain: Strain::default(),
+            paused: None,
             fetching: Fetching::default(),
             knocking: None,
             receipts: BTreeMap::new(),
@@ -239,6 +248,7 @@ impl Node {
             Event::ShardLost { owner, shard } => self.shard_lost(owner, shard),
             Event::PackBroken { pack } => self.pack_broken(pack),
             Event::PackUsed { pack, good } => self.pack_used(pack, good),
+            Event::Machine(machine) => self.strained(machine),
         }
         self.drive();
     }
@@ -282,6 +292,8 @@ impl Node {
             Command::Fetch { packs } => self.fetch(packs),
             Command::StopFetch => self.fetching = Fetching::default(),
             Command::Audit => self.audit_everything(),
+            Command::Govern(policy) => self.govern(policy),
+            Command::Pause { until } => self.pause(until),
         }
         self.drive();
         Ok(())
@@ -299,6 +311,7 @@ impl Node {
             self.outcomes_due,
             self.encounter_timeout(),
             self.contact_timeout(),
+            self.terms_timeout(),
             self.knocking.as_ref().map(|knocking| knocking.next_try),
         ];
         due.into_iter().flatten().min()
@@ -311,6 +324,7 @@ impl Node {
 
     /// Goes on with whatever the last event made possible.
     fn drive(&mut self) {
+        self.end_pause();
         let links: Vec<LinkId> = self.encounters.keys().copied().collect();
         for link in links {
             self.work(link);

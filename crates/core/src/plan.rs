@@ -20,6 +20,7 @@ use crate::{
     id::{MemberId, PackId},
     inventory::{Inventory, OwnPack},
     placement::next_shard,
+    policy::Bulk,
     record::{Coding, PackKind},
 };
 
@@ -141,17 +142,42 @@ pub fn wants_anything(inventory: &Inventory, view: Viewpoint<'_>, member: Member
         .any(|pack| assess(pack, view, member).is_some())
 }
 
+/// Tells whether a pack belongs to this part of the bulk. What can't wait until a battery is full
+/// again is metadata, and what friends could not rebuild even if all kept their word.
+fn belongs(pack: &OwnPack, view: Viewpoint<'_>, bulk: Bulk) -> bool {
+    let record = &pack.record;
+    match bulk {
+        Bulk::Nothing => false,
+        Bulk::Urgent if record.kind == PackKind::Metadata => true,
+        Bulk::Urgent => {
+            let placed = pack.placed_spread(view.circle, view.me);
+            union(&placed).len() < u32::from(record.coding.k)
+        }
+        Bulk::Everything => true,
+    }
+}
+
+/// Tells whether `member` should get anything urgent. It may look at every pack.
+pub fn wants_anything_urgent(inventory: &Inventory, view: Viewpoint<'_>, member: MemberId) -> bool {
+    inventory
+        .packs()
+        .any(|pack| belongs(pack, view, Bulk::Urgent) && assess(pack, view, member).is_some())
+}
+
 /// What a member should get in one encounter.
 #[derive(Debug, Default)]
 pub struct Queue {
     heap: BinaryHeap<Reverse<(Urgency, PackId)>>,
     /// Not to be tried again in this encounter.
     given_up: BTreeSet<PackId>,
+    /// How much may go at all.
+    bulk: Bulk,
 }
 
 impl Queue {
-    /// Returns the packs of which `member` should get a shard.
-    pub fn new(inventory: &Inventory, view: Viewpoint<'_>, member: MemberId) -> Self {
+    /// Returns the packs of which `member` should get a shard, if they belong to `bulk` when their
+    /// turn comes.
+    pub fn new(inventory: &Inventory, view: Viewpoint<'_>, member: MemberId, bulk: Bulk) -> Self {
         let wanted: Vec<_> = inventory
             .packs()
             .filter_map(|pack| {
@@ -162,6 +188,7 @@ impl Queue {
         Self {
             heap: wanted.into(),
             given_up: BTreeSet::new(),
+            bulk,
         }
     }
 
@@ -190,7 +217,8 @@ impl Queue {
             let pack = inventory
                 .pack(id)
                 .filter(|pack| pack.record.coding.shard_bytes < room_below)
-                .filter(|_| !self.given_up.contains(&id));
+                .filter(|_| !self.given_up.contains(&id))
+                .filter(|pack| belongs(pack, view, self.bulk));
             match pack.and_then(|pack| assess(pack, view, member)) {
                 None => drop(PeekMut::pop(top)),
                 Some((urgency, _)) if urgency > queued => *top = Reverse((urgency, id)),

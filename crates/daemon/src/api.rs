@@ -16,6 +16,7 @@
 //! | `POST /v1/check` | [`check::CheckRequest`] | lines of [`check::CheckLine`] |
 //! | `GET /v1/config` | | [`config::Settings`] |
 //! | `POST /v1/config` | [`config::SetRequest`] | [`config::Settings`] |
+//! | `POST /v1/pause` | [`pause::Pause`] | [`pause::Pause`] |
 //! | `GET /v1/events` | | lines of [`carryall_core::event::Notice`], until closed |
 //! | `POST /v1/stop` | | `{}` |
 //!
@@ -28,6 +29,7 @@ pub mod check;
 pub mod config;
 pub mod invite;
 pub mod path;
+pub mod pause;
 pub mod restore;
 pub mod snapshot;
 pub mod status;

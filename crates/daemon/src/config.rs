@@ -2,8 +2,9 @@
 //!
 //! Nothing secret is ever in it, and nothing that the program could find out by itself.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, num::NonZeroU64, path::Path};
 
+use carryall_core::policy::{self, Hours, Policy, Rule};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -26,6 +27,18 @@ pub struct Config {
     pub keep_free: u64,
     /// Bytes of small-file packs kept until friends have them; more are made anew when needed.
     pub spool_cap: u64,
+    /// Bytes of shards per second on a far link; 0 is no limit.
+    pub direct_rate: u64,
+    /// Hours in which far links carry shards.
+    pub direct_hours: DayHours,
+    /// Whether links through a relay carry shards.
+    pub relay_bulk: bool,
+    /// Whether links that cost by the byte carry shards.
+    pub metered_bulk: bool,
+    /// Whether this device pays for its network by the byte.
+    pub metered: Metering,
+    /// Interfaces that cost by the byte in any case.
+    pub metered_on: Vec<String>,
     /// Where the node listens for other devices.
     pub bind: Bind,
     /// UDP port for links; another free one is taken when it is in use, and 0 always means any.
@@ -34,6 +47,52 @@ pub struct Config {
     pub beacon_port: u16,
     /// First TCP port that the loopback API tries; 0 means any.
     pub api_port: u16,
+}
+
+/// Whether this device pays for its network by the byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metering {
+    /// NetworkManager knows, if anybody does.
+    #[default]
+    Auto,
+    /// Wherever it is.
+    Yes,
+    /// Nowhere.
+    No,
+}
+
+/// Hours of the day, written `22-07`, or `always`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DayHours(pub Hours);
+
+const HOURS_WANTED: &str = "it is two hours of the day such as 22-07, or 'always'";
+
+impl TryFrom<String> for DayHours {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let hour = |text: &str| text.trim().parse().ok();
+        let hours = match text.trim() {
+            "always" => Some(Hours::ALWAYS),
+            text => text
+                .split_once('-')
+                .and_then(|(from, to)| Hours::new(hour(from)?, hour(to)?)),
+        };
+        hours.map(Self).ok_or(HOURS_WANTED)
+    }
+}
+
+impl From<DayHours> for String {
+    fn from(DayHours(hours): DayHours) -> Self {
+        let (from, to) = hours.bounds();
+        if hours == Hours::ALWAYS {
+            "always".to_owned()
+        } else {
+            format!("{from:02}-{to:02}")
+        }
+    }
 }
 
 /// Where the node listens for other devices.
@@ -55,6 +114,12 @@ impl Default for Config {
             rescan_secs: 3600,
             keep_free: 1 << 30,
             spool_cap: 2 << 30,
+            direct_rate: policy::FAR_RATE.get(),
+            direct_hours: DayHours(Hours::ALWAYS),
+            relay_bulk: false,
+            metered_bulk: false,
+            metered: Metering::Auto,
+            metered_on: Vec::new(),
             bind: Bind::All,
             port: 47_474,
             beacon_port: 47_473,
@@ -104,14 +169,56 @@ impl Config {
         Ok(())
     }
 
-    /// Changes one setting from what a person typed. Lengths may have units (`10GiB`, `500M`).
+    /// Returns the rules for links that these settings make. `utc_offset` is how far the owner's
+    /// clock is ahead of UTC, in seconds.
+    pub fn policy(&self, utc_offset: i32) -> Policy {
+        let lan = Policy::default().lan;
+        let far = |bulk| Rule {
+            bulk,
+            rate: NonZeroU64::new(self.direct_rate),
+            hours: Hours::ALWAYS,
+        };
+        let direct = Rule {
+            hours: self.direct_hours.0,
+            ..far(true)
+        };
+        Policy {
+            lan,
+            direct,
+            relay: far(self.relay_bulk),
+            metered: far(self.metered_bulk),
+            utc_offset,
+        }
+    }
+
+    /// Changes one setting from what a person typed. Lengths may have units (`10GiB`, `500M`), and
+    /// keys a dot for their underscore.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        match key {
+        match key_of(key).as_str() {
             "watch" => self.watch = flag("watch", value)?,
             "quiet_secs" => self.quiet_secs = number("quiet_secs", value)?,
             "rescan_secs" => self.rescan_secs = number("rescan_secs", value)?.max(60),
             "keep_free" => self.keep_free = length("keep_free", value)?,
             "spool_cap" => self.spool_cap = length("spool_cap", value)?,
+            "direct_rate" => self.direct_rate = length("direct_rate", value)?,
+            "direct_hours" => {
+                self.direct_hours = DayHours::try_from(value.to_owned())
+                    .map_err(|want| bad("direct_hours", value, want))?;
+            }
+            "relay_bulk" => self.relay_bulk = flag("relay_bulk", value)?,
+            "metered_bulk" => self.metered_bulk = flag("metered_bulk", value)?,
+            "metered" => {
+                self.metered = match value {
+                    "auto" => Metering::Auto,
+                    "yes" => Metering::Yes,
+                    "no" => Metering::No,
+                    _ => return Err(bad("metered", value, "it is 'auto', 'yes' or 'no'")),
+                }
+            }
+            "metered_on" => {
+                let names = value.split([',', ' ']).filter(|name| !name.is_empty());
+                self.metered_on = names.map(str::to_owned).collect();
+            }
             "bind" => {
                 self.bind = match value {
                     "all" => Bind::All,
@@ -138,6 +245,11 @@ impl Config {
         let bind = match self.bind {
             Bind::All => "all",
             Bind::Loopback => "loopback",
+        };
+        let metered = match self.metered {
+            Metering::Auto => "auto",
+            Metering::Yes => "yes",
+            Metering::No => "no",
         };
         vec![
             setting(
@@ -171,6 +283,42 @@ impl Config {
                 "bytes of small files kept twice until friends have them",
             ),
             setting(
+                "direct_rate",
+                self.direct_rate.to_string(),
+                false,
+                "bytes per second to a friend who is far; 0 is no limit",
+            ),
+            setting(
+                "direct_hours",
+                self.direct_hours.into(),
+                false,
+                "hours in which friends who are far get more than news, such as 22-07",
+            ),
+            setting(
+                "relay_bulk",
+                self.relay_bulk.to_string(),
+                false,
+                "let more than news go through relays",
+            ),
+            setting(
+                "metered_bulk",
+                self.metered_bulk.to_string(),
+                false,
+                "let more than news go where it costs by the byte",
+            ),
+            setting(
+                "metered",
+                metered.to_owned(),
+                false,
+                "whether this network costs by the byte: 'yes', 'no', or 'auto' for what NetworkManager knows",
+            ),
+            setting(
+                "metered_on",
+                self.metered_on.join(","),
+                false,
+                "interfaces that cost by the byte in any case, such as wwan0",
+            ),
+            setting(
                 "bind",
                 bind.to_owned(),
                 true,
@@ -196,6 +344,11 @@ impl Config {
             ),
         ]
     }
+}
+
+/// Returns a key as it stands in the file: `direct.rate` may be typed for `direct_rate`.
+pub fn key_of(typed: &str) -> String {
+    typed.replace('.', "_")
 }
 
 fn bad(key: &'static str, value: &str, want: &'static str) -> ConfigError {
@@ -290,5 +443,56 @@ mod tests {
             config.set("watch", "9"),
             Err(ConfigError::BadValue { .. })
         ));
+    }
+
+    #[test]
+    fn the_rules_for_links_follow_from_settings() {
+        let mut config = Config::default();
+        assert_eq!(config.policy(0), Policy::default());
+        for (key, value) in [
+            ("direct.rate", "300k"),
+            ("direct.hours", "22-07"),
+            ("relay.bulk", "on"),
+            ("metered_bulk", "yes"),
+            ("metered", "no"),
+            ("metered_on", "wwan0, ppp0"),
+        ] {
+            config.set(key, value).unwrap();
+        }
+        let policy = config.policy(3600);
+        assert_eq!(policy.utc_offset, 3600);
+        assert_eq!(policy.direct.rate, NonZeroU64::new(300 << 10));
+        assert_eq!(policy.direct.hours.bounds(), (22, 7));
+        assert!(policy.relay.bulk && policy.metered.bulk);
+        assert_eq!(policy.lan, Policy::default().lan);
+        assert_eq!(config.metered_on, ["wwan0", "ppp0"]);
+        config.set("direct_rate", "0").unwrap();
+        assert_eq!(config.policy(0).direct.rate, None);
+        let home = tempfile::tempdir().unwrap();
+        config.save(home.path()).unwrap();
+        assert_eq!(Config::load(home.path()).unwrap(), config);
+    }
+
+    #[test]
+    fn bad_values_get_a_sentence() {
+        let mut config = Config::default();
+        for (key, value) in [
+            ("direct.rate", "fast"),
+            ("direct.hours", "22-25"),
+            ("direct.hours", "nights"),
+            ("metered", "sometimes"),
+            ("metered.bulk", "a bit"),
+        ] {
+            let error = config.set(key, value).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("'{value}' is no value for")),
+                "{error}"
+            );
+        }
+        assert_eq!(config, Config::default());
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join(CONFIG_FILE), "direct_hours = '7 to 9'\n").unwrap();
+        let error = Config::load(home.path()).unwrap_err().to_string();
+        assert!(error.contains("two hours of the day"), "{error}");
     }
 }

@@ -137,6 +137,7 @@ impl Driver {
 
     fn handle_net(&mut self, event: NetEvent) {
         if let NetEvent::AddressesChanged { addresses } = event {
+            self.world.moved.notify_one();
             return self.locate(addresses);
         }
         if let Some(event) = self.shards.translate(event) {
@@ -230,6 +231,11 @@ impl Driver {
                 priority,
             } => {
                 self.shards.send(link, shard, offset, source, priority);
+            }
+            Effect::Limit { link, rate } => {
+                if let Some(net) = &self.world.net {
+                    net.limit(link, rate);
+                }
             }
             Effect::Prove {
                 link,

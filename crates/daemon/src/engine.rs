@@ -9,6 +9,7 @@ mod fetch;
 mod join;
 mod people;
 mod recall;
+mod rest;
 mod restore;
 mod retrace;
 mod snapshots;
@@ -56,7 +57,8 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     home: PathBuf,
     online: bool,
-    config: Mutex<Config>,
+    config: watch::Sender<Config>,
+    configuring: Mutex<()>,
     petnames: Mutex<Petnames>,
     notices: broadcast::Sender<Notice>,
     stopped: watch::Sender<bool>,
@@ -79,7 +81,8 @@ pub async fn open(home: &Path, options: OpenOptions) -> Result<Engine, EngineErr
     let inner = Inner {
         home: home.to_owned(),
         online: options.net,
-        config: Mutex::new(config),
+        config: watch::Sender::new(config),
+        configuring: Mutex::default(),
         petnames: Mutex::new(petnames),
         notices,
         stopped,
@@ -199,17 +202,18 @@ impl Engine {
 
     /// Returns the settings.
     pub fn config(&self) -> Config {
-        locked(&self.0.config).clone()
+        self.0.config.borrow().clone()
     }
 
     /// Changes a setting and returns all of them.
     pub fn configure(&self, key: &str, value: &str) -> Result<Config, EngineError> {
-        let mut config = locked(&self.0.config);
-        let mut changed = config.clone();
-        changed.set(key, value)?;
-        changed.save(&self.0.home)?;
-        *config = changed;
-        Ok(config.clone())
+        // One change at a time.
+        let _turn = locked(&self.0.configuring);
+        let mut config = self.config();
+        config.set(key, value)?;
+        config.save(&self.0.home)?;
+        self.0.config.send_replace(config.clone());
+        Ok(config)
     }
 
     /// Returns the remembered folders, raw bytes.
@@ -235,9 +239,9 @@ impl Engine {
     }
 
     async fn start(&self, node: Node, store: Arc<Store>, net: bool) -> Result<(), EngineError> {
-        let (config, petnames) = (self.config(), self.petnames().clone());
+        let (config, petnames) = (self.0.config.subscribe(), self.petnames().clone());
         let notices = self.0.notices.clone();
-        let live = Live::start(node, store, &config, &petnames, notices, net).await?;
+        let live = Live::start(node, store, config, &petnames, notices, net).await?;
         *self.0.live.write().await = Some(live);
         Ok(())
     }

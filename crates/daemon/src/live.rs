@@ -7,10 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use carryall_core::{event::Notice, node::Node};
+use carryall_core::{
+    event::{Command, Notice},
+    node::Node,
+};
 use carryall_net::{Net, NetConfig, NetError, NetEvent};
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{broadcast, mpsc, watch},
     task::JoinHandle,
     time::{Duration, Instant, sleep},
 };
@@ -20,7 +23,9 @@ use crate::{
     config::{Bind, Config},
     driver::{Driver, Inbox, World},
     engine::EngineError,
+    machine, pause,
     petnames::Petnames,
+    rules,
     store::Store,
 };
 
@@ -34,6 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) struct Live {
     world: World,
     driver: JoinHandle<()>,
+    /// What goes on beside it.
+    beside: Vec<JoinHandle<()>>,
 }
 
 impl Live {
@@ -41,7 +48,7 @@ impl Live {
     pub(crate) async fn start(
         mut node: Node,
         store: Arc<Store>,
-        config: &Config,
+        config: watch::Receiver<Config>,
         petnames: &Petnames,
         notices: broadcast::Sender<Notice>,
         online: bool,
@@ -51,17 +58,32 @@ impl Live {
         }
         let (net, net_events) = if online {
             let secret = store.vault.identity().device_secret;
-            let (net, events) = listen(secret, config).await?;
+            let settings = config.borrow().clone();
+            let (net, events) = listen(secret, &settings).await?;
             (Some(net), Some(events))
         } else {
             (None, None)
         };
-        node.start(clock::now());
+        let now = clock::now();
+        let until = pause::load(store.vault.home(), now);
+        let pause = node.command(now, Command::Pause { until });
+        debug_assert!(pause.is_ok(), "a pause is never refused");
+        node.start(now);
         let (inbox, inputs) = Inbox::new();
         let world = World::new(store, net, notices, inbox);
+        let mut beside = Vec::new();
+        if online {
+            let heard = world.notices.subscribe();
+            beside.push(tokio::spawn(rules::follow(world.clone(), config)));
+            beside.push(tokio::spawn(machine::watch(world.clone(), heard)));
+        }
         let driver = Driver::new(node, world.clone(), inputs);
         let driver = tokio::spawn(driver.run(net_events));
-        Ok(Self { world, driver })
+        Ok(Self {
+            world,
+            driver,
+            beside,
+        })
     }
 
     /// Returns what the driver acts on.
@@ -72,7 +94,16 @@ impl Live {
     /// Stops the core. All that it promised is on disk when this returns, and nobody else uses the
     /// store, unless a worker is stuck on a disk.
     pub(crate) async fn stop(self) -> Arc<Store> {
-        let Self { world, driver } = self;
+        let Self {
+            world,
+            driver,
+            beside,
+        } = self;
+        for task in beside {
+            task.abort();
+            // It ends at its next pause, and lets go of the store.
+            let _ = task.await;
+        }
         world.inbox.stop();
         if let Err(error) = driver.await {
             tracing::error!(%error, "the driver broke down");

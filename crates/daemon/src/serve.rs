@@ -27,6 +27,7 @@ use crate::{
         check::CheckRequest,
         config::{SetRequest, Settings},
         invite::{InviteRequest, JoinRequest},
+        pause::Pause,
         restore::RestoreRequest,
         snapshot::ListQuery,
         status::{Friends, OfferRequest, RenameRequest},
@@ -57,6 +58,7 @@ pub(crate) fn router(engine: Engine) -> Router {
         .route("/v1/retrace", get(retrace))
         .route("/v1/check", post(check))
         .route("/v1/config", get(settings).post(set))
+        .route("/v1/pause", post(pause))
         .route("/v1/events", get(events))
         .route("/v1/stop", post(stop))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -269,6 +271,11 @@ async fn set(State(engine): State<Engine>, bytes: Bytes) -> Answer<Settings> {
     let request: SetRequest = body(&bytes)?;
     let settings = engine.configure(&request.key, &request.value)?.settings();
     Ok(Json(Settings { settings }))
+}
+
+async fn pause(State(engine): State<Engine>, bytes: Bytes) -> Answer<Pause> {
+    let request: Pause = body(&bytes)?;
+    engine.pause(request.until).await.map(Json)
 }
 
 async fn events(State(engine): State<Engine>) -> Response {

@@ -84,13 +84,19 @@ async fn run(engine: Engine) {
                     folders.follow(roots);
                 }
             }
-            () = sleep_until(save_at) => {
+            () = rested(&engine, save_at) => {
                 unrest = None;
                 rescan_at = Instant::now() + rescan;
                 save(&engine).await;
             }
         }
     }
+}
+
+/// Waits until then, and until the node does not pause.
+async fn rested(engine: &Engine, at: Instant) {
+    sleep_until(at).await;
+    engine.pause_over().await;
 }
 
 /// Waits until a pack turns out to be broken.

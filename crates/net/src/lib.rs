@@ -14,6 +14,7 @@ mod gauge;
 mod interface;
 mod link;
 mod net;
+mod pace;
 mod part;
 mod receive;
 mod send;

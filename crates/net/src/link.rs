@@ -28,6 +28,7 @@ use crate::{
     event::{Direction, NetEvent, Transfer},
     gauge::{self, Gauge, Metered, Sample},
     interface,
+    pace::Pace,
     part::Parts,
     receive,
     shard::ShardTarget,
@@ -84,6 +85,8 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     pub(crate) outbox: Outbox,
     pub(crate) events: mpsc::Sender<NetEvent>,
+    /// How fast shards go out.
+    pub(crate) pace: Pace,
     pub(crate) parts: Parts,
     state: Mutex<State>,
     /// For how long shards have waited until the transport took more, in microseconds.
@@ -151,6 +154,7 @@ impl Link {
             connection,
             outbox,
             events,
+            pace: Pace::new(),
             parts,
             state: Mutex::new(State {
                 expected: BTreeMap::new(),

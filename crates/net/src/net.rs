@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
+    num::NonZeroU64,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -278,6 +279,14 @@ impl Net {
                 net.tell(event).await;
             }),
         };
+    }
+
+    /// Sends shards on a link no faster than `rate` bytes per second from now on, all of them
+    /// together; without a limit if it is nothing.
+    pub fn limit(&self, link: LinkId, rate: Option<NonZeroU64>) {
+        if let Some(link) = self.link(link) {
+            link.pace.set(rate);
+        }
     }
 
     /// Expects the peer's stream for a shard of `bytes` bytes, from `offset` on. Answered by

@@ -123,14 +123,23 @@ fn read_part(mut reader: Box<dyn Read + Send>, mut part: Part) -> Reading {
 async fn push(
     link: &Link,
     stream: &mut SendStream,
-    part: Bytes,
+    mut part: Bytes,
     progress: &Progress,
 ) -> Result<(), TransferError> {
-    let bytes = part.len();
-    let start = Instant::now();
-    stream.write_chunk(part).await.map_err(lost)?;
-    link.note_wait(start.elapsed());
-    progress.add(bytes);
+    while !part.is_empty() {
+        let bytes = tokio::select! {
+            bytes = link.pace.admit(part.len()) => bytes,
+            // Nobody waits for a slice that can't go.
+            _ = link.connection.closed() => return Err(TransferError::LinkLost),
+        };
+        let start = Instant::now();
+        stream
+            .write_chunk(part.split_to(bytes))
+            .await
+            .map_err(lost)?;
+        link.note_wait(start.elapsed());
+        progress.add(bytes);
+    }
     Ok(())
 }
 

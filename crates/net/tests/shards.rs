@@ -5,6 +5,7 @@ mod node;
 
 use std::{
     io::{self, Read},
+    num::NonZeroU64,
     sync::{Arc, Mutex, mpsc},
 };
 
@@ -12,10 +13,11 @@ use bytes::Bytes;
 use carryall_core::{
     event::{LinkId, TransferError},
     id::ShardId,
-    message::{Message, ShardHeader},
+    message::{Farewell, Message, ShardHeader},
 };
 use carryall_net::{NetEvent, ShardSink, ShardSource, ShardTarget};
 use node::{Node, noise, pair};
+use tokio::time::Instant;
 
 fn shard_of(content: &[u8]) -> (ShardId, u32) {
     let id = ShardId(*blake3::hash(content).as_bytes());
@@ -366,4 +368,53 @@ async fn everything_asked_is_answered_before_the_link_is_down() {
     let source = ShardSource::Memory(Bytes::from_static(b"never sent"));
     a.net.send_shard(here, header(b"never sent", 0), source, 0);
     assert_eq!(sent(&mut a, shard).await, (0, Err(TransferError::LinkLost)));
+}
+
+#[tokio::test]
+async fn streams_of_a_link_keep_its_rate_together() {
+    let (mut a, mut b) = pair().await;
+    let (here, there) = a.meet(&mut b).await;
+    let content: Vec<Bytes> = (0..4).map(|seed| noise(seed, 75_000).into()).collect();
+    for (rate, least) in [(Some(200_000), 1.4), (None, 0.0)] {
+        a.net.limit(here, rate.and_then(NonZeroU64::new));
+        let start = Instant::now();
+        for content in &content {
+            let (shard, bytes) = shard_of(content);
+            b.net.expect_shard(there, shard, (bytes, 0), memory());
+            let source = ShardSource::Memory(content.clone());
+            a.net.send_shard(here, header(content, 0), source, 0);
+        }
+        for _ in &content {
+            let NetEvent::ShardReceived { outcome, .. } = b.next().await else {
+                panic!("a shard comes")
+            };
+            assert_eq!(outcome, Ok(()));
+        }
+        // 300 kB less the first slices. How much longer it takes depends on the machine.
+        assert!(start.elapsed().as_secs_f64() > least);
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_ends_does_not_wait_for_its_pace() {
+    let (mut a, mut b) = pair().await;
+    let (here, there) = a.meet(&mut b).await;
+    a.net.limit(here, NonZeroU64::new(1));
+    let content = noise(1, 100_000);
+    let (shard, bytes) = shard_of(&content);
+    b.net.expect_shard(there, shard, (bytes, 0), memory());
+    let source = ShardSource::Memory(content.clone().into());
+    a.net.send_shard(here, header(&content, 0), source, 0);
+    a.net.close_link(here, Farewell::Done);
+    let before = a.link_down(here).await;
+    let lost = |event: &NetEvent| {
+        matches!(
+            event,
+            NetEvent::ShardSent {
+                outcome: Err(TransferError::LinkLost),
+                ..
+            }
+        )
+    };
+    assert!(before.iter().any(lost), "{before:?}");
 }

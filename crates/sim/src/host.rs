@@ -292,6 +292,8 @@ impl Host {
             } => {
                 self.send_shard(link, shard, offset, source);
             }
+            // Here links are as fast as they are.
+            Effect::Limit { .. } => {}
             Effect::Prove {
                 link,
                 nonce,

@@ -2,6 +2,7 @@
 
 use carryall_daemon::{
     api::config::{SetRequest, Setting, Settings},
+    config::key_of,
     exit::Exit,
 };
 
@@ -21,7 +22,8 @@ pub(crate) fn run(context: &Context, args: ConfigArgs) -> Result<Exit, CommandEr
         _ => client.get("/v1/config")?,
     };
     if let Some(key) = &args.key {
-        settings.settings.retain(|setting| setting.key == *key);
+        let wanted = key_of(key);
+        settings.settings.retain(|setting| setting.key == wanted);
         if settings.settings.is_empty() {
             return Err(
                 CommandError::new(Exit::Usage, format!("there is no setting {key}"))

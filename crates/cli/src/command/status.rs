@@ -7,7 +7,7 @@ use carryall_daemon::{
     exit::Exit,
 };
 
-use super::{Context, friends};
+use super::{Context, friends, pause};
 use crate::{args::StatusArgs, error::CommandError, ui};
 
 /// How often `--watch` asks.
@@ -99,6 +99,9 @@ fn details(context: &Context, status: &Status) {
     }
     for risk in &status.risks {
         ui.say(format!("! {risk}"));
+    }
+    if let Some(until) = status.paused_until {
+        ui.say(pause::sentence(until));
     }
     if !status.running {
         ui.say("The node is not running: friends are met only while it does (carryall run).");

@@ -15,6 +15,7 @@ use crate::{
     inventory::Holding,
     key, limits,
     message::{GroupProof, Message},
+    policy::Bulk,
     proof,
     time::Timestamp,
 };
@@ -69,7 +70,9 @@ impl Node {
             return;
         };
         let under_way = encounter.probes.len();
-        if under_way > limits::PROBES_IN_FLIGHT_MAX / 2 || encounter.member == Some(self.member) {
+        let own = encounter.member == Some(self.member);
+        if under_way > limits::PROBES_IN_FLIGHT_MAX / 2 || own || encounter.bulk() == Bulk::Nothing
+        {
             return;
         }
         if encounter.audit_look != Some(self.audit_look) {

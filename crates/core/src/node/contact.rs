@@ -11,6 +11,7 @@ use crate::{
     id::{DeviceId, MemberId},
     limits,
     message::Refusal,
+    policy::Bulk,
     time::{Span, Timestamp},
 };
 
@@ -31,8 +32,20 @@ struct Contact {
     failures: u32,
     dialling: bool,
     no_room: Option<(Refusal, Timestamp)>,
+    bar: Option<Bar>,
     /// It said that we don't belong, and when.
     turned_away: Option<Timestamp>,
+}
+
+/// What the terms of the last encounter left no hope for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bar {
+    /// So much of the bulk may go.
+    pub(crate) bulk: Bulk,
+    /// Whether what we want back may come.
+    pub(crate) fetch: bool,
+    /// When to see whether that is still so.
+    pub(crate) until: Timestamp,
 }
 
 /// Why a device should be dialled.
@@ -110,9 +123,26 @@ impl Contacts {
         self.contacts.entry(device).or_default().no_room = Some((reason, until));
     }
 
+    pub(crate) fn bar(&mut self, device: DeviceId, bar: Bar) {
+        self.contacts.entry(device).or_default().bar = Some(bar);
+    }
+
+    /// The terms of all links may be better now.
+    pub(crate) fn unbar(&mut self) {
+        for contact in self.contacts.values_mut() {
+            contact.bar = None;
+        }
+        self.touched = true;
+    }
+
     pub(crate) fn forget_no_room(&mut self, device: DeviceId) {
         self.contacts.entry(device).or_default().no_room = None;
         self.touched = true;
+    }
+
+    /// Has the contacts looked at again then, if not before.
+    fn look_at(&mut self, at: Timestamp) {
+        self.look_at = Some(self.look_at.map_or(at, |known| known.min(at)));
     }
 
     /// Returns when a device was last met, if it was since the start.
@@ -154,6 +184,7 @@ impl Node {
             // It started anew or moved: what failed before says nothing, and a dial that is under way
             // goes where it no longer is.
             contact.addresses = addresses;
+            contact.bar = None;
             contact.dialling = false;
             contact.failures = 0;
             contact.not_before = now;
@@ -197,6 +228,9 @@ impl Node {
             .near
             .is_some_and(|near| self.now.since(near) <= limits::NEAR_VALID);
         let Some(reason) = self.reason(member, device, &contact) else {
+            if let Some(bar) = contact.bar.filter(|bar| bar.until > self.now) {
+                self.contacts.look_at(bar.until);
+            }
             return;
         };
         let mut earliest = contact.not_before;
@@ -218,12 +252,7 @@ impl Node {
             return;
         }
         if earliest > self.now {
-            let look = self
-                .contacts
-                .look_at
-                .map_or(earliest, |at| at.min(earliest));
-            self.contacts.look_at = Some(look);
-            return;
+            return self.contacts.look_at(earliest);
         }
         // Somebody waits for what we want back.
         let longest = if near || self.fetch_wants(device) {
@@ -244,8 +273,19 @@ impl Node {
 
     fn reason(&mut self, member: MemberId, device: DeviceId, contact: &Contact) -> Option<Reason> {
         let room = contact.no_room.is_none_or(|(_, until)| until <= self.now);
-        let puts = room && member != self.member && self.wants_anything(member);
-        if puts || self.fetch_wants(device) || (member != self.member && self.audit_due(device)) {
+        let bar = contact.bar.filter(|bar| bar.until > self.now);
+        if bar.is_none_or(|bar| bar.fetch) && self.fetch_wants(device) {
+            return Some(Reason::Work);
+        }
+        if self.paused_until().is_some() {
+            return None;
+        }
+        let bulk = self
+            .bulk_at_best()
+            .min(bar.map_or(Bulk::Everything, |bar| bar.bulk));
+        let puts = room && member != self.member && self.wants_anything(member, bulk);
+        let audits = bulk != Bulk::Nothing && self.audit_due(device);
+        if member != self.member && (puts || audits) {
             return Some(Reason::Work);
         }
         let news = contact.news.is_none_or(|news| news != self.circle_news());

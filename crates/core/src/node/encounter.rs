@@ -4,6 +4,7 @@ use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
+use core::num::NonZeroU64;
 
 use super::Node;
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     link::LinkFacts,
     message::{Farewell, Hello, Message, PROTOCOL_VERSION, Refusal},
     plan::Queue,
+    policy::{Bulk, Terms},
     time::{Span, Timestamp},
 };
 
@@ -49,6 +51,12 @@ pub(crate) struct Encounter {
     pub(crate) dialled: bool,
     pub(crate) gate: Gate,
     pub(crate) class: LinkClass,
+    pub(crate) facts: LinkFacts,
+    /// What each end makes of the link, as it was said last.
+    pub(crate) our_terms: Terms,
+    pub(crate) their_terms: Terms,
+    /// How fast shards may go out, as the shell knows it.
+    pub(crate) rate: Option<NonZeroU64>,
     pub(crate) stage: Stage,
     /// How much of each feed the peer has, as far as we know.
     pub(crate) theirs: BTreeMap<DeviceId, u64>,
@@ -98,6 +106,10 @@ impl Encounter {
             dialled,
             gate,
             class: facts.judge(None),
+            facts,
+            our_terms: Terms::default(),
+            their_terms: Terms::default(),
+            rate: None,
             stage: Stage::AwaitingHello,
             theirs: BTreeMap::new(),
             sends: BTreeMap::new(),
@@ -133,6 +145,16 @@ impl Encounter {
     /// Nothing of ours is under way. What the peer asked of us is the peer's to wait for.
     fn is_still(&self) -> bool {
         self.sends.is_empty() && self.fetches.is_empty() && self.probes.is_empty()
+    }
+
+    /// Returns how much of the bulk may go over the link: what both ends allow.
+    pub(crate) fn bulk(&self) -> Bulk {
+        self.our_terms.bulk.min(self.their_terms.bulk)
+    }
+
+    /// Shards that nobody asked back are under way, or are going back to the peer.
+    pub(crate) fn moves_shards(&self) -> bool {
+        !self.sends.is_empty() || !self.serves.is_empty() || !self.receives.is_empty()
     }
 
     fn is_busy(&self) -> bool {
@@ -196,7 +218,19 @@ impl Node {
         let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
-        let class = facts.judge(Some(encounter.class));
+        encounter.facts = facts;
+        self.judge_link(link);
+    }
+
+    /// Judges a link anew.
+    fn judge_link(&mut self, link: LinkId) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        let mut class = encounter.facts.judge(Some(encounter.class));
+        if encounter.their_terms.metered && encounter.their_terms.bulk == Bulk::Nothing {
+            class = LinkClass::Metered;
+        }
         if class == encounter.class {
             return;
         }
@@ -209,6 +243,17 @@ impl Node {
                 link: class,
             });
         }
+    }
+
+    /// The peer says what it makes of the link.
+    fn terms(&mut self, link: LinkId, terms: Terms) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        encounter.their_terms = terms;
+        encounter.planned = None;
+        encounter.audit_look = None;
+        self.judge_link(link);
     }
 
     pub(super) fn link_down(&mut self, link: LinkId) {
@@ -241,6 +286,7 @@ impl Node {
         let told = calm.then_some(news);
         self.contacts
             .parted(encounter.peer, told, encounter.progress, self.now);
+        self.bar(&encounter);
         if let Some(reason) = encounter.no_room {
             self.contacts
                 .no_room(encounter.peer, reason, self.now + limits::NO_ROOM_WAIT);
@@ -259,6 +305,7 @@ impl Node {
     }
 
     pub(super) fn say_hello(&mut self, link: LinkId) {
+        let terms = self.come_to_terms(link);
         let hello = Hello {
             version: PROTOCOL_VERSION,
             circle: self.circle.id(),
@@ -266,6 +313,7 @@ impl Node {
             certificate: self.identity.certificate.clone(),
             admission: self.circle.admission(self.member).cloned(),
             tips: self.tips(),
+            terms,
         };
         self.send(link, Message::Hello(hello));
     }
@@ -324,6 +372,7 @@ impl Node {
             } => {
                 self.proof(link, nonce, shard, group, proof);
             }
+            Message::Terms(terms) => self.terms(link, terms),
             Message::Idle => {
                 if let Some(encounter) = self.encounters.get_mut(&link) {
                     encounter.idle_heard = true;
@@ -349,6 +398,7 @@ impl Node {
         let Some(member) = self.recognise(link, peer, &hello) else {
             return self.close(link, Farewell::NotAMember);
         };
+        self.terms(link, hello.terms);
         let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
@@ -406,6 +456,10 @@ impl Node {
 
     /// Does for one link whatever can be done now.
     pub(super) fn work(&mut self, link: LinkId) {
+        if !self.encounters.get(&link).is_some_and(Encounter::is_open) {
+            return;
+        }
+        self.keep_terms(link);
         if !self.encounters.get(&link).is_some_and(Encounter::is_open) {
             return;
         }

@@ -5,7 +5,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::Node;
+use super::{Node, encounter::Encounter};
 use crate::{
     event::{Effect, LinkId, Notice, Sink, TransferError},
     id::{DeviceId, PackId, ShardId},
@@ -112,6 +112,10 @@ impl Node {
 
     /// Asks the peer of a link for shards until enough are under way.
     pub(super) fn fetch_from(&mut self, link: LinkId) {
+        let may = |encounter: &Encounter| self.may_fetch(encounter);
+        if !self.encounters.get(&link).is_some_and(may) {
+            return;
+        }
         while !self.fetching.is_empty() && self.fetch_one(link) {}
     }
 
@@ -220,6 +224,18 @@ impl Node {
             }
             Err(TransferError::WrongBytes) => self.not_there(peer, shard),
             Err(_) => {}
+        }
+    }
+
+    /// The peer doesn't give us a shard now. That says nothing about whether it has it.
+    pub(super) fn not_served(&mut self, link: LinkId, shard: ShardId) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        if let Some((pack, index)) = encounter.fetches.remove(&shard)
+            && let Some(active) = self.fetching.active.get_mut(&pack)
+        {
+            active.asked.remove(&index);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
     id::{MemberId, ShardId},
     key, limits,
     message::{Farewell, Message, Refusal},
+    policy::Bulk,
 };
 
 impl Node {
@@ -45,6 +46,9 @@ impl Node {
     ) -> Result<(), Refusal> {
         if !self.circle.is_member(owner) || owner == self.member {
             return Err(Refusal::NotAMember);
+        }
+        if (self.encounters.get(&link)).is_none_or(|it| it.our_terms.bulk == Bulk::Nothing) {
+            return Err(Refusal::Busy);
         }
         let receives = self
             .encounters
@@ -210,6 +214,10 @@ impl Node {
         let Some(owner) = encounter.member else {
             return;
         };
+        if encounter.our_terms.bulk == Bulk::Nothing {
+            let reason = Refusal::Busy;
+            return self.send(link, Message::Refuse { shard, reason });
+        }
         let bytes = self.ledger.length(owner, shard);
         if encounter.serves.len() >= 2 * limits::FETCHES_IN_FLIGHT_MAX
             || bytes.is_none_or(|bytes| offset >= bytes)

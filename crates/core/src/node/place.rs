@@ -7,7 +7,8 @@ use crate::{
     id::{MemberId, PackId, ShardId},
     limits,
     message::{Message, Refusal},
-    plan::{Queue, Viewpoint, assess},
+    plan::{self, Queue, Viewpoint, assess},
+    policy::Bulk,
     record::PackKind,
 };
 
@@ -30,8 +31,12 @@ impl Node {
         if closed || !self.circle.is_member(member) {
             return;
         }
+        let bulk = encounter.bulk();
+        if bulk == Bulk::Nothing {
+            return;
+        }
         if encounter.planned != Some(self.generation) {
-            let queue = Queue::new(&self.inventory, self.view(), member);
+            let queue = Queue::new(&self.inventory, self.view(), member, bulk);
             let generation = self.generation;
             if let Some(encounter) = self.encounters.get_mut(&link) {
                 encounter.queue = queue;
@@ -107,10 +112,14 @@ impl Node {
         }
     }
 
-    /// Tells whether a member should get anything of ours.
-    pub(super) fn wants_anything(&mut self, member: MemberId) -> bool {
+    /// Tells whether a member should get anything of ours that belongs to `bulk`.
+    pub(super) fn wants_anything(&mut self, member: MemberId, bulk: Bulk) -> bool {
         let view = Viewpoint::new(&self.circle, self.member, self.order);
-        self.wants.anything(&self.inventory, view, member)
+        match bulk {
+            Bulk::Nothing => false,
+            Bulk::Urgent => plan::wants_anything_urgent(&self.inventory, view, member),
+            Bulk::Everything => self.wants.anything(&self.inventory, view, member),
+        }
     }
 
     /// What anybody needs may have changed altogether.
@@ -174,7 +183,7 @@ impl Node {
             return;
         };
         let Some(outgoing) = encounter.sends.remove(&shard) else {
-            return;
+            return self.not_served(link, shard);
         };
         let peer = encounter.peer;
         match reason {

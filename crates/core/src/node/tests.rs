@@ -4,6 +4,7 @@ use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     format, vec,
 };
+use core::num::NonZeroU64;
 use std::println;
 
 use super::*;
@@ -22,6 +23,7 @@ use crate::{
 };
 
 mod order;
+mod terms;
 
 extern crate std;
 
@@ -53,6 +55,9 @@ struct World {
     cut_off_bulk: bool,
     /// Shards that wait to be let through; nothing: all pass at once.
     waiting: Option<Vec<(DeviceId, LinkId, ShardId, Source)>>,
+    /// What a device knows of its links from the start, if they are not near.
+    facts: BTreeMap<DeviceId, LinkFacts>,
+    rates: BTreeMap<(DeviceId, LinkId), Option<NonZeroU64>>,
 }
 
 fn words(at: u8) -> Words {
@@ -82,6 +87,8 @@ impl World {
             control_bytes: 0,
             cut_off_bulk: false,
             waiting: None,
+            facts: BTreeMap::new(),
+            rates: BTreeMap::new(),
         };
         let (identity, entries) = found(identity(1), &[1; 32], now);
         let device = world.add(identity, entries);
@@ -285,16 +292,17 @@ impl World {
                 self.next_link += 1;
                 let link = LinkId(self.next_link);
                 self.links.insert(link, (me, device));
-                let facts = LinkFacts::near();
-                let up = |peer, dialled| Event::LinkUp {
+                let facts = |end| self.facts.get(&end).copied().unwrap_or(LinkFacts::near());
+                let (ours, theirs) = (facts(me), facts(device));
+                let up = |peer, dialled, facts| Event::LinkUp {
                     link,
                     peer,
                     dialled,
                     gate,
                     facts,
                 };
-                self.tell(me, up(device, true));
-                self.tell(device, up(me, false));
+                self.tell(me, up(device, true, ours));
+                self.tell(device, up(me, false, theirs));
             }
             Effect::Send { link, message } => self.deliver(me, link, message),
             Effect::SendEntries {
@@ -337,6 +345,7 @@ impl World {
                 Some(waiting) => waiting.push((me, link, shard, source)),
                 None => self.stream(me, link, shard, source),
             },
+            Effect::Limit { link, rate } => drop(self.rates.insert((me, link), rate)),
             Effect::Prove {
                 link,
                 nonce,

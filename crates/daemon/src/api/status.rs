@@ -23,6 +23,8 @@ pub struct Status {
     pub safe: bool,
     /// Whether a node is running, so that encounters can happen.
     pub running: bool,
+    /// Until when the node does nothing by itself, if it pauses.
+    pub paused_until: Option<Timestamp>,
     /// Remembered folders, as path texts.
     pub folders: Vec<String>,
     /// Number of snapshots of this member that are known here.
@@ -178,6 +180,7 @@ mod tests {
             headline: String::new(),
             safe: false,
             running: true,
+            paused_until: None,
             folders: Vec::new(),
             snapshots: 0,
             last_snapshot: None,

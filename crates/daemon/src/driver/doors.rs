@@ -19,6 +19,7 @@ struct Cause {
     circle: Option<CircleId>,
     news: [u8; 4],
     epoch: u64,
+    flags: Flags,
     knocking: Option<Gate>,
 }
 
@@ -52,6 +53,7 @@ impl Doors {
             circle: node.identity().circle,
             news: node.news(),
             epoch: gate::epoch(now),
+            flags: node.beacon_flags(),
             knocking: self.knocking,
         };
         if self.cause.as_ref() == Some(&cause) {
@@ -91,7 +93,7 @@ impl Doors {
         BeaconVoice {
             device: node.device(),
             seeds: own.into_iter().chain(door).collect(),
-            flags: Flags::default(),
+            flags: node.beacon_flags(),
             news: node.news(),
             idle: false,
         }

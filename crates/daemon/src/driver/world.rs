@@ -5,7 +5,7 @@ use std::sync::Arc;
 use carryall_core::event::Notice;
 use carryall_net::Net;
 use carryall_store::rebuild::Rebuilder;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use super::{Fetched, Inbox};
 use crate::{meter::Meter, packs::Room, store::Store};
@@ -27,6 +27,8 @@ pub(crate) struct World {
     pub(crate) room: Room,
     /// How fast shards go.
     pub(crate) meter: Meter,
+    /// Rings when this machine's addresses changed.
+    pub(crate) moved: Arc<Notify>,
     /// The driver's inbox.
     pub(crate) inbox: Inbox,
 }
@@ -47,6 +49,7 @@ impl World {
             rebuilder: Arc::default(),
             room: Room::default(),
             meter: Meter::default(),
+            moved: Arc::default(),
             inbox,
         }
     }

@@ -29,6 +29,7 @@ struct Sight {
     has_keys: bool,
     safety: Safety,
     members: Vec<MemberView>,
+    paused_until: Option<Timestamp>,
 }
 
 impl Sight {
@@ -41,6 +42,7 @@ impl Sight {
             has_keys: node.vault_keys().is_some(),
             safety: node.safety(now),
             members: node.members(now),
+            paused_until: node.paused_until(),
         }
     }
 }
@@ -64,6 +66,7 @@ impl Engine {
             headline: headline(&sight, newest.is_some()),
             safe: is_safe(safety),
             running: self.is_online(),
+            paused_until: sight.paused_until,
             folders: roots.iter().map(|(root, _)| path::to_text(root)).collect(),
             snapshots: snapshots.len() as u64,
             last_snapshot: newest.map(|head| head.time),

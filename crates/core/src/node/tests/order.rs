@@ -1,7 +1,10 @@
 //! What is put first, and on whose shelf.
 
 use super::*;
-use crate::plan::{Order, Queue};
+use crate::{
+    plan::{Order, Queue},
+    policy::Bulk,
+};
 
 impl World {
     /// A circle whose first device has packs for friends that are about to come, and whose shards
@@ -191,7 +194,7 @@ fn a_queue_looks_again_at_what_comes_to_the_front() {
             .front(inventory, node.view(), member, u32::MAX)
             .map(|(pack, _)| pack)
     };
-    let mut queue = Queue::new(&inventory, node.view(), member);
+    let mut queue = Queue::new(&inventory, node.view(), member, Bulk::Everything);
     let first = front(&mut queue, &inventory).unwrap();
     assert_eq!(front(&mut queue, &inventory), Some(first), "it stays there");
     inventory.note_pending(devices[2], ShardId(first.0));
@@ -263,7 +266,7 @@ fn plan_of_many_packs() {
         node.inventory.add_pack(record, true);
     }
     let began = std::time::Instant::now();
-    let mut queue = Queue::new(&node.inventory, node.view(), member);
+    let mut queue = Queue::new(&node.inventory, node.view(), member, Bulk::Everything);
     println!("plan of an encounter: {:?}", began.elapsed());
     let began = std::time::Instant::now();
     for _ in 0..1000 {
@@ -276,7 +279,7 @@ fn plan_of_many_packs() {
     println!("1000 shards: {:?}", began.elapsed());
     let began = std::time::Instant::now();
     for _ in 0..1000 {
-        assert!(node.wants_anything(member));
+        assert!(node.wants_anything(member, Bulk::Everything));
     }
     println!("asked 1000 times for a reason: {:?}", began.elapsed());
 }
