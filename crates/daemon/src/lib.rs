@@ -18,6 +18,7 @@ mod metered;
 mod packs;
 mod pause;
 mod petnames;
+mod quiet;
 mod rules;
 mod serve;
 mod store;

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    api::backup::{BackupLine, BackupRequest},
+    api::backup::BackupLine,
     engine::{Engine, EngineError},
 };
 
@@ -113,7 +113,7 @@ async fn changed_source(notices: &mut broadcast::Receiver<Notice>) {
 
 /// Makes a snapshot of what is remembered.
 async fn save(engine: &Engine) {
-    let mut lines = match engine.backup(BackupRequest::default()).await {
+    let mut lines = match engine.backup_quietly().await {
         Ok(lines) => lines,
         Err(EngineError::NothingRemembered | EngineError::NoKeys) => return,
         Err(error) => return tracing::warn!(%error, "no snapshot was made"),

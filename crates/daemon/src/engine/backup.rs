@@ -29,6 +29,7 @@ use crate::{
     clock,
     driver::World,
     exit::Exit,
+    quiet,
     store::Store,
 };
 
@@ -37,11 +38,34 @@ const LINES_WAITING_MAX: usize = 16;
 /// Most worker threads: beyond it the disk is the limit, and buffers cost memory.
 const WORKERS_MAX: usize = 4;
 
+/// Whether a backup may take what it can get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    /// Somebody waits for it.
+    Awaited,
+    /// Nobody asked: it gives way.
+    Quiet,
+}
+
 impl Engine {
     /// Remembers folders and makes a snapshot of all remembered ones.
     pub async fn backup(
         &self,
         request: BackupRequest,
+    ) -> Result<mpsc::Receiver<BackupLine>, EngineError> {
+        self.begin_backup(request, Haste::Awaited).await
+    }
+
+    /// Makes a snapshot of all remembered folders, and gives way to everything else meanwhile.
+    pub(crate) async fn backup_quietly(&self) -> Result<mpsc::Receiver<BackupLine>, EngineError> {
+        self.begin_backup(BackupRequest::default(), Haste::Quiet)
+            .await
+    }
+
+    async fn begin_backup(
+        &self,
+        request: BackupRequest,
+        haste: Haste,
     ) -> Result<mpsc::Receiver<BackupLine>, EngineError> {
         let busy = EngineError::UnderWay("a backup");
         let guard = self
@@ -62,7 +86,7 @@ impl Engine {
         let engine = self.clone();
         tokio::spawn(async move {
             let outcome = engine
-                .run_backup(world, keys, roots, guard, lines.clone())
+                .run_backup(world, keys, (roots, haste), guard, lines.clone())
                 .await;
             let line = match outcome {
                 Ok(summary) => BackupLine::Summary(summary),
@@ -78,13 +102,13 @@ impl Engine {
         &self,
         world: World,
         keys: VaultKeys,
-        roots: Vec<PathBuf>,
+        (roots, haste): (Vec<PathBuf>, Haste),
         guard: OwnedMutexGuard<()>,
         lines: mpsc::Sender<BackupLine>,
     ) -> Result<BackupSummary, EngineError> {
         let others = world.inbox.look(|node, _| node.friends()).await?;
         let (engine, working) = (self.clone(), world.clone());
-        let report = blocking(move || {
+        let work = move || -> Result<BackupReport, EngineError> {
             let newest = working.store.catalogue.snapshots()?.pop();
             let watcher = Watcher {
                 engine,
@@ -107,8 +131,11 @@ impl Engine {
                 });
             };
             Ok(backup::run(&context, &request, &watcher, &mut placed)?)
-        })
-        .await?;
+        };
+        let report = match haste {
+            Haste::Awaited => blocking(work).await?,
+            Haste::Quiet => quiet::blocking(work).await?,
+        };
         if report.is_new {
             let head = report.sealed_head.clone();
             self.command(Command::Publish { head }).await?;
