@@ -131,10 +131,25 @@ def vpn(lab):
 
 
 # The setting of the rate limit of far links, and its bytes per second: half of what the way can do.
-RATE = {}
+RATE = {"direct_rate": 300_000}
 
 
 def rate_limit(lab, owner, friend):
-    if not RATE:
-        lab.sheet.note("no rate limit is known to this lab yet")
-        return
+    """Looks at what arrives over some seconds, once it flows."""
+    friend.until("receiving", lambda status: received(status) > 0, 60)
+    time.sleep(2)
+    ticks, begin = [], time.monotonic()
+    while time.monotonic() - begin < 20:
+        status = friend.status()
+        if received(status):
+            ticks.append((time.monotonic(), received(status)))
+        time.sleep(0.5)
+    (began, first), (ended, last) = ticks[0], ticks[-1]
+    wanted = RATE["direct_rate"]
+    off = abs((last - first) / (ended - began) / wanted - 1) * 100
+    lab.sheet.note(f"VPN: {(last - first) / (ended - began) / 1000:.1f} kB/s of shards in {ended - began:.0f} s")
+    lab.sheet.most("a far link's rate limit, off by", off, 5.0, "%")
+
+
+def received(status):
+    return sum(transfer["bytes"] for transfer in status["transfers"] if transfer["direction"] == "in")
