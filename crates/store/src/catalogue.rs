@@ -7,6 +7,7 @@
 
 mod backend;
 mod batch;
+mod row;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +38,7 @@ use crate::{
 };
 
 /// Version of the catalogue's tables.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// Memory for pages: enough for the upper levels of every tree of a large vault.
 const CACHE_BYTES: usize = 16 << 20;
 
@@ -52,9 +53,9 @@ const ORDINALS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("ordi
 /// First half of a chunk id to ordinal, index in the pack, plain length. The ids are keyed hashes
 /// that nobody else can choose, so half of one is enough.
 const CHUNKS: TableDefinition<'_, &[u8; 16], &[u8; 12]> = TableDefinition::new("chunks");
-/// Ordinal to encoded list of [`SourceRun`]s.
+/// Ordinal to encoded list of [`SourceRun`]s, squeezed.
 const SOURCES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("sources");
-/// Key of a directory to the scanner's memory of it.
+/// Key of a directory to the scanner's memory of it, squeezed.
 const DIRECTORIES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("directories");
 /// Path of a remembered folder to when it was remembered.
 const ROOTS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("roots");
@@ -287,6 +288,10 @@ impl Catalogue {
         decode("catalogue row", bytes).map_err(|_| CatalogueError::Damaged(self.path.clone()))
     }
 
+    fn expand(&self, stored: &[u8]) -> Result<Vec<u8>, CatalogueError> {
+        row::expand(stored).ok_or_else(|| CatalogueError::Damaged(self.path.clone()))
+    }
+
     fn slot(&self) -> MutexGuard<'_, Slot> {
         // Both fields are replaced whole.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
@@ -354,14 +359,20 @@ impl View<'_> {
 
     /// Returns where a pack's chunks came from; nothing if that was not remembered.
     pub fn sources(&self, ordinal: u32) -> Result<Option<Vec<SourceRun>>, CatalogueError> {
-        self.row(SOURCES, ordinal)
+        let table = self.table(SOURCES)?;
+        let Some(stored) = self.catalogue.ours(table.get(ordinal))? else {
+            return Ok(None);
+        };
+        let plain = self.catalogue.expand(stored.value())?;
+        self.catalogue.decode(&plain).map(Some)
     }
 
     /// Returns the scanner's memory of a directory.
     pub fn directory(&self, key: &[u8; 16]) -> Result<Option<Vec<u8>>, CatalogueError> {
         let table = self.table(DIRECTORIES)?;
         let row = self.catalogue.ours(table.get(key))?;
-        Ok(row.map(|row| row.value().to_vec()))
+        row.map(|row| self.catalogue.expand(row.value()))
+            .transpose()
     }
 
     /// Returns the remembered folders and when they were remembered.

@@ -13,7 +13,7 @@ use redb::{Database, ReadableTable, WriteTransaction};
 use crate::catalogue::{
     CHUNKS, CONTENTS, Catalogue, CatalogueError, ChunkPlace, DIRECTORIES, META, META_COMPLETE,
     META_NEXT, ORDINALS, PACKS, ROOTS, SNAPSHOTS, SOURCES, SourceRun, chunk_key, commit,
-    place_from, place_row,
+    place_from, place_row, row::squeeze,
 };
 
 /// Open changes. Dropping it without [`Self::commit`] leaves the catalogue as it was.
@@ -71,7 +71,7 @@ impl<'a> Batch<'a> {
     pub fn put_sources(&mut self, ordinal: u32, runs: &[SourceRun]) -> Result<(), CatalogueError> {
         let put = (|| -> Result<_, redb::Error> {
             let mut table = self.transaction.open_table(SOURCES)?;
-            table.insert(ordinal, encode(&runs).as_slice())?;
+            table.insert(ordinal, squeeze(&encode(&runs)).as_slice())?;
             Ok(())
         })();
         self.catalogue.ours(put)
@@ -127,7 +127,7 @@ impl<'a> Batch<'a> {
             let mut table = self.transaction.open_table(DIRECTORIES)?;
             for (key, bytes) in directories {
                 match bytes {
-                    Some(bytes) => table.insert(key, bytes)?,
+                    Some(bytes) => table.insert(key, squeeze(bytes).as_slice())?,
                     None => table.remove(key)?,
                 };
             }
