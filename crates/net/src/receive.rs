@@ -17,6 +17,9 @@ use crate::{
     shard::{ShardSink, ShardTarget},
 };
 
+/// Bytes that are hashed at a time: few enough to lie in the cache, enough for the hash's full width.
+const HASHED_BYTES: usize = 128 << 10;
+
 /// Takes shard streams until the connection ends. How many run at a time is bounded by the
 /// transport.
 pub(crate) async fn accept(link: &Arc<Link>) {
@@ -88,7 +91,7 @@ async fn take(
     }
 }
 
-/// Fills memory, then verifies it.
+/// Fills memory and verifies it.
 async fn collect(
     stream: &mut RecvStream,
     shard: ShardId,
@@ -100,20 +103,15 @@ async fn collect(
         return (Err(TransferError::WrongBytes), content);
     }
     content.reserve_exact(length);
-    let outcome = match append(stream, &mut content, length, progress).await {
+    let mut hasher = blake3::Hasher::new();
+    let received = append(stream, &mut content, &mut hasher, length, progress).await;
+    let outcome = match received {
         Ok(()) => ended(stream).await,
         error => error,
     };
     match outcome {
-        Ok(()) => {
-            let verified = spawn_blocking(move || {
-                (blake3::hash(&content) == *shard.as_bytes()).then_some(content)
-            });
-            match verified.await {
-                Ok(Some(content)) => (Ok(()), content),
-                Ok(None) | Err(_) => (Err(TransferError::WrongBytes), Vec::new()),
-            }
-        }
+        Ok(()) if hasher.finalize() == *shard.as_bytes() => (Ok(()), content),
+        Ok(()) => (Err(TransferError::WrongBytes), Vec::new()),
         Err(TransferError::LinkLost) => (outcome, content),
         Err(_) => (outcome, Vec::new()),
     }
@@ -215,14 +213,21 @@ async fn fill(
     (filled, Ok(()))
 }
 
-/// Appends `left` bytes, straight into memory that was never written before.
+/// Appends `left` bytes, straight into memory that was never written before, and hashes all of
+/// `content` on the way, each piece while it is in the processor's cache.
 async fn append(
     stream: &mut RecvStream,
     content: &mut Vec<u8>,
+    hasher: &mut blake3::Hasher,
     mut left: usize,
     progress: &Progress,
 ) -> Result<(), TransferError> {
+    let mut hashed = 0;
     while left > 0 {
+        if content.len() - hashed >= HASHED_BYTES {
+            hasher.update(&content[hashed..]);
+            hashed = content.len();
+        }
         match stream.read_buf(&mut (&mut *content).limit(left)).await {
             // A peer that can't go on ends the stream early; what came may still be right.
             Ok(0) | Err(_) => return Err(TransferError::LinkLost),
@@ -232,6 +237,7 @@ async fn append(
             }
         }
     }
+    hasher.update(&content[hashed..]);
     Ok(())
 }
 

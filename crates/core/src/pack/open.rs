@@ -154,11 +154,13 @@ pub(super) fn opening(
     Ok((once.cipher(), siv))
 }
 
-/// Turns a ciphertext into the padded plain pack, moving each segment to its place.
+/// Turns a ciphertext into the padded plain pack, moving each segment to its place and hashing it
+/// while it is in the processor's cache.
 fn open_in_place(keys: &PackKeys, bytes: &mut Vec<u8>) -> Result<(), OpenError> {
     let padded = plain_bytes(bytes.len()).ok_or(OpenError::Length)?;
     let (cipher, siv) = opening(keys, &bytes[..PREAMBLE_BYTES])?;
     let associated = associated(&siv);
+    let mut hasher = keys.0.siv_hasher(padded as u64);
     for (segment, start) in (0..padded).step_by(SEGMENT_BYTES).enumerate() {
         let end = padded.min(start + SEGMENT_BYTES);
         let sealed = PREAMBLE_BYTES + segment * (SEGMENT_BYTES + TAG_BYTES);
@@ -171,10 +173,9 @@ fn open_in_place(keys: &PackKeys, bytes: &mut Vec<u8>) -> Result<(), OpenError> 
                 sealed - start..,
             )
             .map_err(|_| OpenError::Damaged)?;
+        hasher.update(&bytes[start..end]);
     }
     bytes.truncate(padded);
-    let mut hasher = keys.0.siv_hasher(padded as u64);
-    hasher.update(bytes);
     if hasher.finalize() != siv {
         return Err(OpenError::Damaged);
     }
