@@ -7,6 +7,7 @@
 mod accept;
 pub mod beacon;
 pub mod config;
+mod congestion;
 mod control;
 pub mod event;
 mod frame;

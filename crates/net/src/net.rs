@@ -33,6 +33,7 @@ use crate::{
     accept::{self, Gates},
     beacon::{BeaconVoice, LinkPorts, Order, Speaker},
     config::{NetConfig, Reach},
+    congestion::ByDistance,
     event::{NetEvent, Transfer},
     gauge::Metered,
     interface::{self, Interface},
@@ -444,6 +445,7 @@ async fn bind(config: &NetConfig) -> Result<Endpoint, NetError> {
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(SHARD_STREAMS_MAX))
         .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(ByDistance::default()))
         .build();
     let failed = |source| NetError::Bind {
         addresses: config.bind.clone(),
