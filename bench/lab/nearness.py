@@ -115,41 +115,41 @@ def vpn(lab):
     for space, address in ((a, "10.69.0.1/24"), (b, "10.69.0.2/24")):
         space.address("tun0", address)
         space.up("tun0")
-    settings = dict(RATE)
-    owner, friend = Device(lab.dir, "ada", a, **settings), Device(lab.dir, "ben", b, **settings)
+    owner, friend = Device(lab.dir, "ada", a), Device(lab.dir, "ben", b)
     meet(owner, friend)
+    known, _, _ = owner.run("config", "direct_rate", str(RATE))
     mark = owner.mark()
     b.down("tun0")
     owner.ok("backup", data.photos(lab.path("photos"), 24))
-    strangers(lab, owner, friend)
+    # A setting counts from the next start on.
+    for device in (owner, friend):
+        device.restart()
     waited = met(owner, friend, lambda: b.up("tun0"), 60)
     links = [n["link"] for _, n in owner.since(mark, "met")]
     lab.sheet.note(f"VPN: met after {seconds([waited])}")
     lab.sheet.add("a VPN's subnet at 60 ms and 5 Mbit/s: judged", ", ".join(links) or "nothing", "direct",
                   bool(links) and set(links) == {"direct"})
-    rate_limit(lab, owner, friend)
+    held = rate(friend, lab.of(15, 40)) if known == 0 else 0
+    share = 100 * held / RATE
+    # Loosened for a machine that does other things as well: the measure is shorter there.
+    slack = 15 if lab.short else 5
+    lab.sheet.add(f"a limit of {RATE} bytes a second on far links", f"{held:.0f}, {share:.1f} %", f"within {slack} %",
+                  abs(share - 100) <= slack)
 
 
-# The setting of the rate limit of far links, and its bytes per second: half of what the way can do.
-RATE = {"direct_rate": 300_000}
+# Bytes a second: a third of what the way can do.
+RATE = 200_000
 
 
-def rate_limit(lab, owner, friend):
-    """Looks at what arrives over some seconds, once it flows."""
+def rate(friend, length):
+    """Returns the bytes of shards that arrive a second, once it runs."""
     friend.until("receiving", lambda status: received(status) > 0, 60)
-    time.sleep(2)
-    ticks, begin = [], time.monotonic()
-    while time.monotonic() - begin < 20:
-        status = friend.status()
-        if received(status):
-            ticks.append((time.monotonic(), received(status)))
-        time.sleep(0.5)
-    (began, first), (ended, last) = ticks[0], ticks[-1]
-    wanted = RATE["direct_rate"]
-    off = abs((last - first) / (ended - began) / wanted - 1) * 100
-    lab.sheet.note(f"VPN: {(last - first) / (ended - began) / 1000:.1f} kB/s of shards in {ended - began:.0f} s")
-    lab.sheet.most("a far link's rate limit, off by", off, 5.0, "%")
+    time.sleep(3)
+    before, began = received(friend.status()), time.monotonic()
+    time.sleep(length)
+    return (received(friend.status()) - before) / (time.monotonic() - began)
 
 
 def received(status):
+    """Returns the bytes of shards that came in this encounter. On disk they lie only by the MiB."""
     return sum(transfer["bytes"] for transfer in status["transfers"] if transfer["direction"] == "in")
