@@ -396,6 +396,7 @@ mod tests {
             kind: PackKind::Large,
             bytes: 128,
             made: Timestamp(0),
+            newest: Timestamp(0),
             coding: Coding {
                 k: 2,
                 n: 4,

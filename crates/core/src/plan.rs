@@ -1,7 +1,8 @@
 //! The plan of an encounter: what to put on the peer's shelf, in which order.
 //!
 //! An encounter may end at any byte, so the order is the policy: metadata first, then what is least
-//! safe, then what is newest, then what is small.
+//! safe, then what is newest, then what is small. How new a pack is, its newest file says: within one
+//! first backup of years, today's photos go first.
 //!
 //! Several encounters may go on at once, and each changes how urgent things are for the others. So a
 //! [`Queue`] only remembers how urgent each pack was when it was queued, and looks again when the pack
@@ -86,12 +87,12 @@ impl Urgency {
                     is_data: record.kind != PackKind::Metadata,
                     // What is only on its way counts half.
                     safety: held + promised,
-                    age: Reverse(record.made.0),
+                    age: Reverse(record.newest.0),
                     bytes: record.bytes,
                 }
             }
             Order::Random(seed) => Self::by(shuffled(record.id, seed)),
-            Order::OldestFirst => Self::by(record.made.0),
+            Order::OldestFirst => Self::by(record.newest.0),
         }
     }
 

@@ -47,6 +47,9 @@ pub struct PackRecord {
     pub bytes: u32,
     /// When it was made.
     pub made: Timestamp,
+    /// When the newest file was changed of those whose content it holds, `made` at the latest: what a
+    /// person calls new. `made` for metadata.
+    pub newest: Timestamp,
     /// How it is cut.
     pub coding: Coding,
     /// The ids of its `n` shards, by index.

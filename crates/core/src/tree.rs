@@ -347,6 +347,7 @@ pub(crate) mod tests {
             kind: PackKind::Metadata,
             bytes: 100_000,
             made: Timestamp(1),
+            newest: Timestamp(1),
             coding,
             shards: if k == 1 {
                 vec![ShardId(id.0)]

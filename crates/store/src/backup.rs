@@ -238,7 +238,14 @@ pub fn run(
         state: &state,
     };
     let memory = Remembered::new(context.catalogue)?;
-    let mut assembler = Assembler::new(context, &chunker, &chunk_key, &pool, generation)?;
+    let mut assembler = Assembler::new(
+        context,
+        &chunker,
+        &chunk_key,
+        &pool,
+        generation,
+        request.now,
+    )?;
     let mut go = |engine: &mut dyn Engine| {
         publish(context, request, &state, &mut assembler, engine, on_pack)
     };

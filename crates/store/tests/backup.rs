@@ -12,7 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use carryall_core::record::PackKind;
+use carryall_core::{
+    record::{PackKind, PackRecord},
+    time::Span,
+};
 use carryall_store::{
     backup::{BackupError, Reason},
     browse::Library,
@@ -110,6 +113,45 @@ fn workers_make_the_same_packs_as_one_thread_alone() {
     let alone = packs(0);
     assert!(alone.len() > 4);
     assert_eq!(alone, packs(2));
+}
+
+/// A pack is as new as its newest file; what was changed in the last day shares packs with nothing
+/// older, and a file from the future is not newer than the backup.
+#[test]
+fn packs_know_how_new_their_files_are() {
+    const DAY_NS: i64 = 86_400_000_000_000;
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("photos");
+    let home = Home::on_disk(&place.path().join("home"));
+    let now = home::BEGIN;
+    let now_ns = i64::try_from(now.0).unwrap() * 1_000_000;
+    let mut recent_bytes = 0;
+    for at in 0..24_u32 {
+        let path = folder.join(format!("{at:02}"));
+        let bytes = if at % 2 == 0 { 20_000 } else { 2_000_000 };
+        write(&path, &noise(u64::from(at), bytes));
+        let age = match at % 6 {
+            0 | 1 => -DAY_NS,
+            2 | 3 => DAY_NS / 2,
+            _ => i64::from(at) * 30 * DAY_NS,
+        };
+        recent_bytes += if at % 6 < 4 { bytes as u64 } else { 0 };
+        set_mtime(&path, now_ns - age);
+    }
+    let report = home.back_up(&[&folder]);
+    let data = |pack: &&PackRecord| pack.kind != PackKind::Metadata;
+    let (recent, old): (Vec<_>, Vec<_>) = (report.packs.iter().filter(data))
+        .partition(|pack| now.since(pack.newest) < Span::hours(24));
+    assert!(recent.iter().all(|pack| pack.newest == now), "{recent:?}");
+    let month = Span::days(29);
+    assert!(old.iter().all(|pack| now.since(pack.newest) > month));
+    let sealed: u64 = recent.iter().map(|pack| u64::from(pack.bytes)).sum();
+    assert!(
+        sealed >= recent_bytes && sealed < recent_bytes * 5 / 4,
+        "{sealed}"
+    );
+    assert!(!old.is_empty());
+    home.verify(&folder);
 }
 
 #[test]

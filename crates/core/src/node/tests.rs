@@ -473,6 +473,7 @@ impl World {
             kind,
             bytes: u32::try_from(bytes).unwrap(),
             made: self.now,
+            newest: self.now,
             coding,
             shards: shards
                 .iter()

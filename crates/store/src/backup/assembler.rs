@@ -12,6 +12,7 @@ use carryall_core::{
     id::ChunkId,
     key::ChunkKey,
     record::{ChunkRef, NodeKind, PackKind, PackRecord, Tree, TreeNode},
+    time::Timestamp,
 };
 
 use super::{
@@ -127,6 +128,7 @@ impl<'a> Assembler<'a> {
         chunk_key: &'a ChunkKey,
         pool: &'a Pool,
         generation: u64,
+        now: Timestamp,
     ) -> Result<Self, BackupError> {
         Ok(Self {
             context,
@@ -134,7 +136,7 @@ impl<'a> Assembler<'a> {
             chunk_key,
             pool,
             generation,
-            packs: Packs::new(context)?,
+            packs: Packs::new(context, now)?,
             items: VecDeque::new(),
             chunked: BTreeMap::new(),
             current: None,

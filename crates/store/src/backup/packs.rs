@@ -4,13 +4,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
-    mem,
+    iter, mem,
 };
 
 use carryall_core::{
     id::{ChunkId, PackId},
     pack::PackBuilder,
     record::{ChunkRef, IndexedPack, PackKind, PackRecord, PackedChunk},
+    time::{Span, Timestamp},
 };
 
 use super::{
@@ -21,6 +22,12 @@ use crate::{
     catalogue::{Batch, FileFacts, SourceRun, View},
     spool::SpoolError,
 };
+
+/// Content of files that were changed so shortly before the backup goes into packs of its own: it is
+/// what goes to friends first, and would else take ten times as much old content with it.
+const RECENT: Span = Span::hours(24);
+/// Packs that are open at a time: one of each kind, and one more of each kind of recent files.
+const DRAFTS: usize = 5;
 
 /// Packs being sealed at a time: one per worker. Each takes twice its length in memory.
 const SEALS_MAX: usize = 2;
@@ -39,6 +46,7 @@ struct Draft {
     number: u64,
     builder: PackBuilder,
     runs: Vec<SourceRun>,
+    newest_ns: Option<i128>,
 }
 
 /// A pack on its way through a worker.
@@ -65,7 +73,9 @@ pub(super) struct Packs<'a> {
     view: View<'a>,
     /// Chunks of packs that the catalogue does not have yet.
     fresh: HashSet<ChunkId>,
-    drafts: [Option<Draft>; 3],
+    drafts: [Option<Draft>; DRAFTS],
+    /// Files changed since then are recent, in ns.
+    recent_ns: i128,
     next_draft: u64,
     /// Packs with content that is known to be gone already: they are spooled whatever their kind.
     tainted: BTreeSet<u64>,
@@ -82,12 +92,13 @@ pub(super) struct Packs<'a> {
 }
 
 impl<'a> Packs<'a> {
-    pub(super) fn new(context: &'a Context<'a>) -> Result<Self, BackupError> {
+    pub(super) fn new(context: &'a Context<'a>, now: Timestamp) -> Result<Self, BackupError> {
         Ok(Self {
             context,
             view: context.catalogue.view()?,
             fresh: HashSet::new(),
-            drafts: [None, None, None],
+            drafts: [const { None }; DRAFTS],
+            recent_ns: i128::from(now.0.saturating_sub(RECENT.0)) * 1_000_000,
             next_draft: 0,
             tainted: BTreeSet::new(),
             in_seal: VecDeque::new(),
@@ -146,11 +157,12 @@ impl<'a> Packs<'a> {
         }
     }
 
-    /// Returns how full the open pack of a kind is, in bytes.
+    /// Returns how full the open packs of a kind are, in bytes.
     pub(super) fn draft_bytes(&self, kind: PackKind) -> usize {
-        self.drafts[kind_index(kind)]
-            .as_ref()
-            .map_or(0, |draft| draft.builder.plain_bytes())
+        slots(kind)
+            .filter_map(|slot| self.drafts[slot].as_ref())
+            .map(|draft| draft.builder.plain_bytes())
+            .sum()
     }
 
     /// Tells whether a chunk is in a pack already.
@@ -166,7 +178,9 @@ impl<'a> Packs<'a> {
         content: (&[u8], Option<&[u8]>),
         origin: Origin<'_>,
     ) -> Result<u64, BackupError> {
-        let draft = self.add(kind, id, content.0, content.1)?;
+        let mtime_ns = origin.facts.mtime_ns;
+        let draft = self.add(kind, Some(mtime_ns), id, content.0, content.1)?;
+        draft.newest_ns = draft.newest_ns.max(Some(mtime_ns));
         let index = draft.builder.chunks().len() - 1;
         let index = u32::try_from(index).map_err(|_| BackupError::Chunk)?;
         match draft.runs.last_mut() {
@@ -196,24 +210,25 @@ impl<'a> Packs<'a> {
         raw: &[u8],
         frame: Option<&[u8]>,
     ) -> Result<(), BackupError> {
-        self.add(PackKind::Metadata, id, raw, frame).map(drop)
+        self.add(PackKind::Metadata, None, id, raw, frame).map(drop)
     }
 
-    /// Adds a chunk to the open pack of its kind, beginning another one if it is full.
+    /// Adds a chunk to the open pack of its kind and age, beginning another one if it is full.
     fn add(
         &mut self,
         kind: PackKind,
+        mtime_ns: Option<i128>,
         id: ChunkId,
         raw: &[u8],
         frame: Option<&[u8]>,
     ) -> Result<&mut Draft, BackupError> {
         let stored = frame.unwrap_or(raw);
-        let at = kind_index(kind);
+        let at = slot(kind, mtime_ns.is_some_and(|ns| ns >= self.recent_ns));
         if self.drafts[at]
             .as_ref()
             .is_some_and(|draft| !draft.builder.fits(stored.len()))
         {
-            self.seal(kind);
+            self.seal_slot(kind, at);
         }
         self.fresh.insert(id);
         if self.drafts[at].is_none() {
@@ -223,6 +238,7 @@ impl<'a> Packs<'a> {
                 number,
                 builder: self.idle_builders.pop().unwrap_or_default(),
                 runs: Vec::new(),
+                newest_ns: None,
             });
         }
         let draft = self.drafts[at].as_mut().ok_or(BackupError::Chunk)?;
@@ -233,9 +249,15 @@ impl<'a> Packs<'a> {
         Ok(draft)
     }
 
-    /// Sends the open pack of a kind to be sealed, full or not.
+    /// Sends the open packs of a kind to be sealed, full or not.
     pub(super) fn seal(&mut self, kind: PackKind) {
-        let Some(draft) = self.drafts[kind_index(kind)].take() else {
+        for at in slots(kind) {
+            self.seal_slot(kind, at);
+        }
+    }
+
+    fn seal_slot(&mut self, kind: PackKind, at: usize) {
+        let Some(draft) = self.drafts[at].take() else {
             return;
         };
         self.in_seal.push_back(InSeal {
@@ -246,6 +268,7 @@ impl<'a> Packs<'a> {
         self.tasks.push(Task::Seal(Seal {
             number: draft.number,
             kind,
+            newest_ns: draft.newest_ns,
             builder: draft.builder,
             buffer: self.idle_buffers.pop().unwrap_or_default(),
         }));
@@ -364,6 +387,21 @@ impl<'a> Packs<'a> {
         }
         Ok(packs)
     }
+}
+
+/// Where the open pack of a kind and age stands.
+const fn slot(kind: PackKind, is_recent: bool) -> usize {
+    match (kind, is_recent) {
+        (PackKind::Small, true) => 3,
+        (PackKind::Large, true) => 4,
+        _ => kind_index(kind),
+    }
+}
+
+/// Where the open packs of a kind stand.
+fn slots(kind: PackKind) -> impl Iterator<Item = usize> {
+    let (old, recent) = (slot(kind, false), slot(kind, true));
+    iter::once(old).chain((recent != old).then_some(recent))
 }
 
 /// Returns the offset in its file at which a run ends.

@@ -34,6 +34,8 @@ pub(super) struct Seal {
     /// Position among the packs of this run.
     pub(super) number: u64,
     pub(super) kind: PackKind,
+    /// When the newest file in it was changed, in ns; nothing for metadata.
+    pub(super) newest_ns: Option<i128>,
     pub(super) builder: PackBuilder,
     /// Becomes the ciphertext.
     pub(super) buffer: Vec<u8>,
@@ -142,7 +144,7 @@ impl Worker<'_> {
     fn seal(&self, seal: Seal) -> Sealed {
         let mut builder = seal.builder;
         let pack = builder.seal(self.pack_keys, seal.buffer);
-        let record = self.record(&pack, seal.kind);
+        let record = self.record(&pack, seal.kind, seal.newest_ns);
         Sealed {
             number: seal.number,
             builder,
@@ -151,7 +153,12 @@ impl Worker<'_> {
         }
     }
 
-    fn record(&self, pack: &SealedPack, kind: PackKind) -> Result<PackRecord, CodeError> {
+    fn record(
+        &self,
+        pack: &SealedPack,
+        kind: PackKind,
+        newest_ns: Option<i128>,
+    ) -> Result<PackRecord, CodeError> {
         let k = self.data_shards[kind_index(kind)];
         let coding = Coding::new(k, pack.bytes.len())?;
         let shards = if coding.k == 1 {
@@ -166,10 +173,16 @@ impl Worker<'_> {
             kind,
             bytes: u32::try_from(pack.bytes.len()).map_err(|_| CodeError::Coding)?,
             made: self.now,
+            newest: newest_ns.map_or(self.now, |ns| time_of(ns).min(self.now)),
             coding,
             shards,
         })
     }
+}
+
+/// Returns a file's time in milliseconds; before 1970 is 1970.
+fn time_of(ns: i128) -> Timestamp {
+    Timestamp(u64::try_from((ns / 1_000_000).max(0)).unwrap_or(u64::MAX))
 }
 
 /// Where a kind of pack stands in arrays.

@@ -43,6 +43,7 @@ fn pack(number: u32, chunks: u32) -> IndexedPack {
             kind: PackKind::Small,
             bytes: 1_000_000 + number,
             made: Timestamp(5),
+            newest: Timestamp(5),
             coding: Coding {
                 k: 2,
                 n: 6,

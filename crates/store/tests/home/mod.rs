@@ -16,7 +16,7 @@ use carryall_core::{
     key::VaultKeys,
     pack::OpenPack,
     record::{NodeKind, PackKind, PackRecord},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 use carryall_store::{
     backup::{self, BackupError, BackupReport, Context, Request, Unwatched},
@@ -29,6 +29,9 @@ use carryall_store::{
     restore::{Plan, RestoreError, RestoreReport, Restorer},
     spool::Spool,
 };
+
+/// When the first backup is made: so late that every file's times have settled.
+pub(crate) const BEGIN: Timestamp = Timestamp(4_000_000_000_000);
 
 /// The parts of a vault.
 pub(crate) struct Home {
@@ -101,7 +104,7 @@ impl Home {
         }
     }
 
-    /// Runs a backup at a time so late that every file's times have settled.
+    /// Runs a backup, each at a time of its own from [`BEGIN`] on.
     pub(crate) fn run(
         &self,
         roots: &[&Path],
@@ -112,7 +115,7 @@ impl Home {
         let known = self.catalogue.snapshots()?.len() as u64;
         let request = Request {
             roots: &roots,
-            now: Timestamp(4_000_000_000_000 + 1000 * (number + known)),
+            now: BEGIN + Span::millis(1000 * (number + known)),
             data_shards: &|kind| {
                 if kind == PackKind::Metadata {
                     1
