@@ -22,6 +22,7 @@ use carryall_core::{
     limits,
     message::Message,
     node::Node,
+    plan::Order,
     time::Timestamp,
 };
 use carryall_store::{
@@ -147,10 +148,11 @@ impl Host {
         seed: [u8; 32],
         now: Timestamp,
         mistake: Option<Mistake>,
+        order: Order,
     ) -> Result<Self, Halt> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let vault = Vault::open(shared, Path::new(HOME)).map_err(|e| Halt::new(&e))?;
-        let mut node = Node::new(vault.identity(), seed, now);
+        let mut node = Node::new(vault.identity(), seed, now).with_order(order);
         let mut refused = None;
         let feeds = vault
             .feeds(&mut |device, seq, entry| {

@@ -6,6 +6,8 @@
 
 mod agenda;
 mod checker;
+mod comparison;
+mod diary;
 mod host;
 mod join;
 mod lab;
@@ -22,6 +24,7 @@ mod workload;
 mod world;
 
 pub use checker::Violation;
+pub use comparison::{Comparison, Waits, compare};
 pub use options::{Faults, Mistake, Options, Scenario, UnknownFault};
 pub use report::Report;
 pub use run::{Outcome, run};

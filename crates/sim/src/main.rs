@@ -1,8 +1,9 @@
-//! Replays one simulated run: `carryall-sim --seed N --days D`.
+//! Replays one simulated run: `carryall-sim --seed N --days D`, or compares orders of encounters:
+//! `carryall-sim --scenario office --seeds 200 --days 7 --compare`.
 
 use std::{process::ExitCode, time::Instant};
 
-use carryall_sim::{Options, Scenario, run};
+use carryall_sim::{Options, Scenario, compare, run};
 use clap::Parser;
 
 /// Runs a simulated circle. What is not given follows from the seed.
@@ -10,8 +11,8 @@ use clap::Parser;
 #[command(version)]
 struct Args {
     /// Decides everything that is not given.
-    #[arg(long)]
-    seed: u64,
+    #[arg(long, required_unless_present = "compare")]
+    seed: Option<u64>,
     /// How many days.
     #[arg(long)]
     days: Option<u32>,
@@ -27,6 +28,13 @@ struct Args {
     /// Switches off all faults that are not set.
     #[arg(long)]
     calm: bool,
+    /// Compares how long new packs wait to be safe in a week at the office, for each order of
+    /// encounters, on the seeds from 1 on.
+    #[arg(long, conflicts_with_all = ["seed", "devices", "fault", "calm", "trace"])]
+    compare: bool,
+    /// How many seeds to compare on.
+    #[arg(long, default_value_t = 20, requires = "compare")]
+    seeds: u64,
     /// Prints every event.
     #[arg(long)]
     trace: bool,
@@ -42,7 +50,10 @@ fn fault(text: &str) -> Result<(String, u32), String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let mut options = Options::from_seed(args.seed);
+    let Some(seed) = args.seed else {
+        return show_comparison(&args);
+    };
+    let mut options = Options::from_seed(seed);
     options.days = args.days.unwrap_or(options.days).max(1);
     options.devices = args.devices.map_or(options.devices, usize::from);
     options.scenario = args.scenario.unwrap_or(options.scenario);
@@ -67,5 +78,26 @@ fn main() -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+fn show_comparison(args: &Args) -> ExitCode {
+    if args.scenario.is_some_and(|it| it != Scenario::Office) {
+        eprintln!("carryall-sim: orders are compared in the office only");
+        return ExitCode::from(2);
+    }
+    let began = Instant::now();
+    match compare(args.seeds, args.days.unwrap_or(7)) {
+        Ok(comparison) => {
+            println!("{comparison}");
+            println!();
+            println!("new packs       {}", comparison.rows[0].1.packs());
+            println!("wall time       {} s", began.elapsed().as_secs());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("carryall-sim: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

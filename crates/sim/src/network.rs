@@ -8,10 +8,14 @@ use carryall_core::{
     time::{Span, Timestamp},
 };
 
-use crate::{options::Faults, rng::Rng};
+use crate::{options::Faults, rng::Rng, world::Place};
 
 /// What a near link carries in a millisecond, in bytes.
 const BYTES_PER_MS: u64 = 20_000;
+/// Pieces of a shard stream have at most this many bytes.
+const PIECE_BYTES_MAX: u64 = 96 << 10;
+/// Where the air is shared, a piece takes at most so many seconds of it.
+const PIECE_SECS_MAX: u64 = 5;
 /// Cuts come after at most this many bytes: a few shards.
 const CUT_BYTES_BITS_MAX: u64 = 22;
 
@@ -135,6 +139,11 @@ pub(crate) struct Network {
     next: u64,
     rng: Rng,
     pub(crate) faults: Faults,
+    /// What all shards in one place have together, in bytes a second; nothing: links don't disturb
+    /// each other.
+    pace: Option<u64>,
+    /// Until when the air of each place is in use.
+    air: BTreeMap<Place, Timestamp>,
 }
 
 impl Network {
@@ -144,7 +153,20 @@ impl Network {
             next: 1,
             rng,
             faults,
+            pace: None,
+            air: BTreeMap::new(),
         }
+    }
+
+    /// Lets all that are in one place share so many bytes a second.
+    pub(crate) fn set_pace(&mut self, bytes_per_sec: u64) {
+        self.pace = Some(bytes_per_sec);
+    }
+
+    /// Returns the longest piece of a shard that travels at once, in bytes.
+    pub(crate) fn piece_bytes_max(&self) -> u64 {
+        self.pace
+            .map_or(PIECE_BYTES_MAX, |pace| pace * PIECE_SECS_MAX)
     }
 
     /// Makes a link.
@@ -213,12 +235,13 @@ impl Network {
         Span::millis(1 + self.rng.below(u64::from(self.faults.delay_ms_max)))
     }
 
-    /// Carries a parcel towards an end.
+    /// Carries a parcel towards an end, in a place.
     pub(crate) fn carry(
         &mut self,
         now: Timestamp,
         link: LinkId,
         towards: End,
+        place: Option<Place>,
         parcel: Parcel,
     ) -> Carried {
         let delay = self.delay();
@@ -227,9 +250,20 @@ impl Network {
         };
         let len = parcel.len();
         let passed = len.min(wire.left);
-        let at = (now + delay).max(wire.busy_until[towards as usize])
-            + Span::millis(passed / BYTES_PER_MS);
-        wire.busy_until[towards as usize] = at;
+        let at = match (self.pace, place, &parcel) {
+            (Some(pace), Some(place), Parcel::Piece { .. }) => {
+                let air = self.air.entry(place).or_default();
+                *air = now.max(*air) + Span::millis(passed * 1000 / pace);
+                *air
+            }
+            // Messages are nothing beside shards of their true size.
+            _ => {
+                let after = wire.busy_until[towards as usize];
+                let at = (now + delay).max(after) + Span::millis(passed / BYTES_PER_MS);
+                wire.busy_until[towards as usize] = at;
+                at
+            }
+        };
         wire.left -= passed;
         match parcel {
             Parcel::Frame(_) => wire.control_bytes += passed,
@@ -264,7 +298,7 @@ mod tests {
                 bytes,
                 last: false,
             };
-            match network.carry(Timestamp(0), link, End::Accepter, piece) {
+            match network.carry(Timestamp(0), link, End::Accepter, None, piece) {
                 Carried::Whole(..) => came += 1000,
                 Carried::Cut(_, Some(Parcel::Piece { bytes, .. })) => {
                     came += bytes.len() as u64;

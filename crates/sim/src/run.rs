@@ -2,6 +2,7 @@
 
 use carryall_core::{
     event::Command,
+    plan::Order,
     time::{Span, Timestamp},
 };
 use carryall_store::mem_disk::Survival;
@@ -212,7 +213,7 @@ impl Run<'_> {
             .fork("boot", here.boot << 8 | machine as u64)
             .seed();
         here.disk.set_now(now);
-        match Host::open(&here.disk, seed, now, self.options.mistake) {
+        match Host::open(&here.disk, seed, now, self.options.mistake, Order::Plan) {
             Ok(host) => {
                 here.host = Some(host);
                 self.lab.started(machine);

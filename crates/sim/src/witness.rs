@@ -38,6 +38,8 @@ pub(crate) struct Witness {
     pub(crate) forks: BTreeSet<DeviceId>,
     /// Shards that were damaged on purpose, and on whose shelf.
     pub(crate) rotten: BTreeSet<(DeviceId, MemberId, ShardId)>,
+    /// When owners were told first that friends alone can rebuild a pack.
+    pub(crate) safe: BTreeMap<PackId, Timestamp>,
     pub(crate) snapshots: Vec<Made>,
     pub(crate) encounters: u64,
 }
@@ -89,6 +91,9 @@ impl Witness {
     pub(crate) fn noticed(&mut self, now: Timestamp, machine: usize, notice: &Notice) {
         match notice {
             Notice::AllSafe { .. } => self.all_safe(now, machine),
+            Notice::PackSafe { pack } => {
+                self.safe.entry(*pack).or_insert(now);
+            }
             Notice::Met { .. } => self.encounters += 1,
             Notice::Forked { device } => {
                 self.forks.insert(*device);

@@ -83,6 +83,12 @@ pub(crate) fn begin(disk: &MemDisk, rng: &mut Rng) -> io::Result<()> {
     disk.symlink(Path::new("photos"), &Path::new(FILES).join("album"))
 }
 
+/// Adds a file.
+pub(crate) fn add(disk: &MemDisk, name: &Path, content: &[u8]) -> io::Result<()> {
+    disk.create_dir_all(Path::new(FILES))?;
+    save(disk, &Path::new(FILES).join(name), content)
+}
+
 /// Adds, changes and removes a few files, as on a usual day.
 pub(crate) fn change(disk: &MemDisk, rng: &mut Rng) -> io::Result<()> {
     disk.create_dir_all(Path::new(FILES))?;

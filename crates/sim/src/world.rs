@@ -20,6 +20,8 @@ pub(crate) enum Place {
     Office,
     /// The family's home.
     Home,
+    /// A room in an office where some have a meeting or coffee.
+    Room(u8),
 }
 
 /// A time that somebody spends at a place.

@@ -17,7 +17,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use carryall_core::time::Span;
+use carryall_core::{plan::Order, time::Span};
 use carryall_store::mem_disk::Survival;
 
 use crate::{
@@ -133,7 +133,13 @@ fn drill(
     }
     let anew = drill.machines.len();
     let mut machine = join::make_anew(&lab.machines[owner].words, rng, lab.now)?;
-    machine.host = Some(Host::open(&machine.disk, rng.seed(), lab.now, None)?);
+    machine.host = Some(Host::open(
+        &machine.disk,
+        rng.seed(),
+        lab.now,
+        None,
+        Order::Plan,
+    )?);
     machine.place = Some(Place::Home);
     drill.machines.push(machine);
     let mut rescue = Rescue::new(directory, expected.iter().map(|made| made.snapshot));
@@ -186,7 +192,13 @@ fn copy(lab: &Lab, friend: usize, rng: &mut Rng) -> Result<Machine, Halt> {
     let mut machine = Machine::new(original.secrets.clone(), original.words.clone(), disk);
     machine.skew_ms = original.skew_ms;
     let now = machine.clock(lab.now);
-    machine.host = Some(Host::open(&machine.disk, rng.seed(), now, None)?);
+    machine.host = Some(Host::open(
+        &machine.disk,
+        rng.seed(),
+        now,
+        None,
+        Order::Plan,
+    )?);
     Ok(machine)
 }
 

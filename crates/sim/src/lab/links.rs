@@ -15,8 +15,6 @@ use crate::network::{Carried, End, Parcel};
 
 /// A silent link is noticed after at most this long, in milliseconds.
 const SILENCE_MS_MAX: u64 = 20_000;
-/// Pieces of a shard stream have at most this many bytes.
-const PIECE_BYTES_MAX: u64 = 96 << 10;
 
 /// A shard on its way.
 #[derive(Debug)]
@@ -142,7 +140,7 @@ impl Lab {
             );
         };
         let towards = wire.end(stream.from).other();
-        let most = 1 + self.rng.below(PIECE_BYTES_MAX);
+        let most = 1 + self.rng.below(self.network.piece_bytes_max());
         let left = stream.bytes.len() - stream.sent;
         let count = left.min(usize::try_from(most).unwrap_or(usize::MAX));
         let bytes = stream.bytes[stream.sent..stream.sent + count].to_vec();
@@ -183,7 +181,9 @@ impl Lab {
         towards: End,
         parcel: Parcel,
     ) -> Option<Timestamp> {
-        match self.network.carry(self.now, link, towards, parcel) {
+        let wire = self.network.wire(link);
+        let place = wire.and_then(|wire| self.machines[wire.dialler].place);
+        match self.network.carry(self.now, link, towards, place, parcel) {
             Carried::Whole(at, parcel) => {
                 self.queue.push(
                     at,
