@@ -195,6 +195,22 @@ class Move(Address):
         return since(began, friend)
 
 
+# What a greeting and feeds can't reach on the wire.
+GREETING = 32 << 10
+
+
 def since(began, friend):
-    first = friend.first_byte(90)
-    return first and first - began
+    """Returns the seconds until a byte of a shard lies on the disk that came over the wire since.
+    What had come before the cut may be written as late as the old link is given up, and is no
+    news: growth before a greeting's worth of bytes came does not count."""
+    wired = wire.received(friend.pid)
+    before = friend.parts()
+    mark = friend.mark()
+    while time.monotonic() < began + 90:
+        at, parts = time.monotonic(), friend.parts()
+        if wire.received(friend.pid) - wired < GREETING:
+            before, mark = parts, friend.mark()
+        elif friend.since(mark, "kept") or any(bytes > before.get(name, 0) for name, bytes in parts.items()):
+            return at - began
+        time.sleep(0.002)
+    return None
