@@ -18,6 +18,7 @@ pub mod feed;
 pub mod gate;
 #[cfg(test)]
 mod golden;
+pub mod habit;
 pub mod head;
 pub mod health;
 pub mod id;
@@ -27,6 +28,7 @@ pub mod key;
 pub mod ledger;
 pub mod limits;
 pub mod link;
+pub mod meeting;
 pub mod message;
 pub mod name;
 pub mod node;

@@ -110,3 +110,15 @@ pub const DIAL_DEFER: Span = Span::secs(2);
 pub const REACH_AGAIN: Span = Span::secs(60);
 /// A beacon tells that a device is near for this long: a little over two idle beacon periods.
 pub const NEAR_VALID: Span = Span::secs(300);
+
+/// What of one peer lies less than this apart is one meeting: whoever fetches a coffee, or closes the
+/// lid on the way to another room, has not left.
+pub const MEETING_GAP: Span = Span::secs(30 * 60);
+/// A meeting that goes on is written down this often: a crash loses no more of it.
+pub const MEETING_PIECE: Span = Span::hours(1);
+/// Most meetings that are remembered, about 0.8 MiB: half a year of an office with 60 people.
+pub const MEETINGS_MAX: usize = 8192;
+/// Most meetings remembered of one member: half a year of three a day. Nobody displaces all others.
+pub const MEMBER_MEETINGS_MAX: usize = 512;
+/// Habits are looked for in so many weeks. What is older weighs under 2 % of this week.
+pub const HABIT_WEEKS: u32 = 26;
