@@ -1,15 +1,16 @@
-//! The files of a vault: feeds, shelved shards, parts and the catalogue, with any bytes in them. They
-//! are opened without a panic, and what is written afterwards is there.
+//! The files of a vault: feeds, shelved shards, parts, the history and the catalogue, with any bytes in
+//! them. They are opened without a panic, and what is written afterwards is there.
 #![no_main]
 
 use std::{path::Path, sync::Arc};
 
 use carryall_core::{
+    habit::Habits,
     id::{DeviceId, MemberId, ShardId},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 use carryall_store::{
-    catalogue::Catalogue, feeds::Feeds, mem_disk::MemDisk, shelf::Shelf, spool::Spool,
+    catalogue::Catalogue, feeds::Feeds, history::History, mem_disk::MemDisk, shelf::Shelf, spool::Spool,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -19,18 +20,19 @@ const OWNER: MemberId = MemberId([2; 32]);
 fuzz_target!(|data: &[u8]| {
     let Some((which, content)) = data.split_first() else { return };
     let shard = ShardId([3; 32]);
-    let path = match which % 5 {
+    let path = match which % 6 {
         0 => format!("/feeds/{OWN}.feed"),
         1 => format!("/feeds/{}.feed", DeviceId([4; 32])),
         2 => format!("/shelf/{OWNER}/03/{shard}"),
         3 => format!("/shelf/incoming/{shard}.part"),
+        4 => "/meetings".to_owned(),
         _ => "/catalogue.redb".to_owned(),
     };
     let disk = MemDisk::new();
     disk.write_file(Path::new(&path), content).expect("the disk is empty");
     let disk = Arc::new(disk);
 
-    if which % 5 == 4 {
+    if which % 6 == 5 {
         // On its own, since making a new catalogue takes longer than all the rest.
         if let Ok(catalogue) = Catalogue::open(disk, Path::new("/catalogue.redb")) {
             let _ = catalogue.needs_rebuild();
@@ -38,6 +40,14 @@ fuzz_target!(|data: &[u8]| {
             let _ = catalogue.snapshots();
         }
         return;
+    }
+    if let Ok(history) = History::open(disk.clone(), Path::new("/meetings")) {
+        let (now, mut habits) = (Timestamp(1_800_000_000_000), Habits::default());
+        history.read(&mut |meeting| habits.add(meeting)).expect("the disk is sound");
+        for member in habits.meetings().map(|it| it.member) {
+            let _ = (habits.usual(member, now, 60), habits.interval(member, now));
+            let _ = habits.forecast(member, now, 60).map(|it| (it.next(), it.within(Span::days(9))));
+        }
     }
     let mut entries = 0;
     let feeds = Feeds::open(disk.clone(), Path::new("/feeds"), OWN, &mut |_, _, _| entries += 1);

@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod disk;
 pub mod error;
 pub mod feeds;
+pub mod history;
 pub mod index;
 pub mod mem_disk;
 pub mod os_disk;

@@ -6,6 +6,7 @@
 //! feeds/             one file per device whose feed is known
 //! shelf/             shards kept for others, and those under way
 //! spool/             own packs that can't be rebuilt from sources
+//! meetings           whom this device met, and when
 //! catalogue.redb     an index that can be rebuilt from all of the above
 //! ```
 
@@ -27,6 +28,7 @@ use crate::{
     disk::{Disk, DiskLock, Open, make_dir, read_exact_at, replace},
     error::{At, DiskError},
     feeds::{FeedError, Feeds},
+    history::{History, HistoryError},
     shelf::{Shelf, ShelfError},
     spool::{Spool, SpoolError},
 };
@@ -182,6 +184,11 @@ impl Vault {
     ) -> Result<Feeds, FeedError> {
         let own = self.locked_identity().device();
         Feeds::open(self.disk.clone(), &self.home.join("feeds"), own, each)
+    }
+
+    /// Opens the history of meetings.
+    pub fn history(&self) -> Result<History, HistoryError> {
+        History::open(self.disk.clone(), &self.home.join("meetings"))
     }
 
     /// Opens the shelf. It takes nothing that would leave less than `keep_free` bytes on the disk.
