@@ -15,6 +15,7 @@ use crate::{
     invite::InviteSecret,
     key::Identity,
     link::LinkFacts,
+    meeting::{Meeting, Whereabouts},
     message::{Farewell, GroupProof, Message, Refusal},
     policy::{Machine, Policy},
     record::PackRecord,
@@ -81,6 +82,11 @@ pub enum Event {
         news: [u8; 4],
         /// Where it can be dialled.
         addresses: Vec<SocketAddr>,
+    },
+    /// This device is on another network, or its local time changed.
+    Moved {
+        /// Where it is.
+        whereabouts: Whereabouts,
     },
     /// Somebody who can complete our invite, or answer our rendezvous, is near.
     DoorNear {
@@ -450,6 +456,11 @@ pub enum Effect {
     Adopt {
         /// The new one.
         identity: Box<Identity>,
+    },
+    /// A meeting, or a piece of one, is over: add it to the history. Losing it loses no data.
+    Remember {
+        /// The meeting.
+        meeting: Meeting,
     },
     /// Enough friends proved that they hold the pack: its spooled copy may go.
     Unspool {

@@ -32,6 +32,7 @@ pub mod meeting;
 pub mod message;
 pub mod name;
 pub mod node;
+pub mod outlook;
 pub mod pack;
 pub mod placement;
 pub mod plan;

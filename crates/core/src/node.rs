@@ -12,6 +12,7 @@ mod fetch;
 mod govern;
 mod keep;
 mod place;
+mod presence;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::{
     entry::{Body, SignedEntry, Tip},
     event::{Command, CommandRefused, Effect, Event, LinkId, Notice},
     feed::{Author, FeedError},
+    habit::Habits,
     id::{DeviceId, MemberId, PackId, ShardId},
     inventory::Inventory,
     key::Identity,
@@ -45,8 +47,9 @@ use crate::{
 pub use door::found;
 
 use contact::Contacts;
-use encounter::Encounter;
+pub(crate) use encounter::Encounter;
 use fetch::Fetching;
+use presence::Presences;
 
 /// One device of a circle.
 #[derive(Debug)]
@@ -70,6 +73,9 @@ pub struct Node {
     strain: Strain,
     /// Nothing is done by itself before then.
     paused: Option<Timestamp>,
+    /// Who is near, for the history.
+    pub(crate) presences: Presences,
+    pub(crate) habits: Habits,
     fetching: Fetching,
     knocking: Option<door::Knocking>,
     /// Shards stored for others whose receipts are not written yet.
@@ -119,6 +125,8 @@ impl Node {
             policy: Policy::default(),
             strain: Strain::default(),
             paused: None,
+            presences: Presences::default(),
+            habits: Habits::default(),
             fetching: Fetching::default(),
             knocking: None,
             receipts: BTreeMap::new(),
@@ -194,7 +202,11 @@ impl Node {
                 device,
                 news,
                 addresses,
-            } => self.near(device, news, addresses),
+            } => {
+                self.note_heard(device);
+                self.near(device, news, addresses);
+            }
+            Event::Moved { whereabouts } => self.moved(whereabouts),
             Event::DoorNear {
                 device,
                 gate,
@@ -259,6 +271,7 @@ impl Node {
         self.flush_receipts_if_due();
         self.flush_outcomes_if_due();
         self.watch_encounters();
+        self.watch_presences();
         self.knock_again();
         self.drive();
     }
@@ -312,6 +325,7 @@ impl Node {
             self.encounter_timeout(),
             self.contact_timeout(),
             self.terms_timeout(),
+            self.presence_timeout(),
             self.knocking.as_ref().map(|knocking| knocking.next_try),
         ];
         due.into_iter().flatten().min()

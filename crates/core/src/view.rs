@@ -14,6 +14,7 @@ use crate::{
     limits,
     message::Refusal,
     node::Node,
+    outlook::Expected,
     placement::{health_target, members_target},
     record::{PackKind, PackRecord},
     time::Timestamp,
@@ -68,6 +69,8 @@ pub struct MemberView {
     pub offered_by_me: u64,
     /// Why they take no more now.
     pub refusal: Option<Refusal>,
+    /// When they are met.
+    pub expected: Expected,
 }
 
 /// A device of a member.
@@ -81,7 +84,7 @@ pub struct DeviceView {
     pub link: Option<LinkClass>,
     /// Whether its beacon was heard lately, or there is an encounter.
     pub near: bool,
-    /// When it was last met, as far as this run or our feeds know.
+    /// When it was last met.
     pub last_met: Option<Timestamp>,
 }
 
@@ -111,7 +114,7 @@ pub struct RetraceView {
     pub packs_in_reach: u64,
     /// Packs of which all known holders together don't have enough.
     pub packs_nowhere: u64,
-    /// Each device that has something of it, most first.
+    /// Each device that has something of it: who will probably be met first, then who has most.
     pub holders: Vec<HolderView>,
 }
 
@@ -124,6 +127,8 @@ pub struct HolderView {
     pub shards: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// When its member will probably be met, if habits tell; now, of whoever is near.
+    pub next: Option<Timestamp>,
 }
 
 impl Node {
@@ -230,6 +235,7 @@ impl Node {
                     .iter()
                     .find_map(|it| self.contacts.refusal(it.device, now)),
                 devices,
+                expected: self.expected(member, now),
             }
         };
         others.map(view).collect()
@@ -247,11 +253,16 @@ impl Node {
                 .device(device)
                 .map_or_else(String::new, |it| it.name.clone()),
             link: encounter.map(|encounter| encounter.class),
-            near: encounter.is_some() || self.contacts.is_near(device, now),
+            near: self.is_near(device, now),
             last_met: encounter
                 .map(|_| now)
-                .or_else(|| self.contacts.last_met(device)),
+                .or_else(|| self.contacts.last_met(device).max(self.last_met(device))),
         }
+    }
+
+    /// By our history.
+    fn last_met(&self, device: DeviceId) -> Option<Timestamp> {
+        self.habits.last_met(self.circle.member_of(device)?, device)
     }
 
     /// Returns how many bytes a member keeps for us at most.
@@ -336,14 +347,25 @@ impl Node {
             view.packs_in_reach += u64::from(near.len() >= k);
             view.packs_nowhere += u64::from(known.len() < k);
         }
-        let holding = |(device, (shards, bytes))| HolderView {
-            device,
-            shards,
-            bytes,
+        let mut expected: BTreeMap<MemberId, Option<Timestamp>> = BTreeMap::new();
+        for (device, (shards, bytes)) in holders {
+            let member = self.circle.member_of(device);
+            let next = member.and_then(|member| {
+                let known = expected.entry(member);
+                *known.or_insert_with(|| self.expected(member, now).next)
+            });
+            view.holders.push(HolderView {
+                device,
+                shards,
+                bytes,
+                next,
+            });
+        }
+        let order = |it: &HolderView| {
+            let known = it.next.unwrap_or(Timestamp(u64::MAX));
+            (known, core::cmp::Reverse(it.bytes), it.device)
         };
-        view.holders = holders.into_iter().map(holding).collect();
-        view.holders
-            .sort_by_key(|holder| (core::cmp::Reverse(holder.bytes), holder.device));
+        view.holders.sort_by_key(order);
         view
     }
 

@@ -9,6 +9,7 @@ mod fetched;
 mod inbox;
 mod shards;
 mod speech;
+mod surroundings;
 mod world;
 
 use std::net::SocketAddr;
@@ -23,7 +24,9 @@ use carryall_core::{
 use carryall_net::{Net, NetEvent};
 use tokio::{sync::mpsc, time::sleep_until};
 
-use self::{doors::Doors, feeds::Feeds, shards::Shards, speech::Speech};
+use self::{
+    doors::Doors, feeds::Feeds, shards::Shards, speech::Speech, surroundings::Surroundings,
+};
 pub(crate) use self::{
     fetched::{Arrival, Fetched},
     inbox::{Gone, Inbox, Input},
@@ -45,6 +48,7 @@ pub(crate) struct Driver {
     speech: Speech,
     shards: Shards,
     doors: Doors,
+    surroundings: Surroundings,
 }
 
 impl Driver {
@@ -55,6 +59,7 @@ impl Driver {
             speech: Speech::new(world.net.clone(), feeds.clone()),
             shards: Shards::new(world.clone()),
             doors: Doors::default(),
+            surroundings: Surroundings::default(),
             feeds,
             node,
             world,
@@ -68,6 +73,7 @@ impl Driver {
             self.locate(addresses);
         }
         loop {
+            self.look_around();
             self.act();
             let wake = clock::wake(self.node.poll_timeout());
             let mut going = tokio::select! {
@@ -93,6 +99,7 @@ impl Driver {
                 break;
             }
         }
+        self.node.leave(clock::now());
         self.act();
         self.feeds.finish().await;
         if let Some(net) = &self.world.net {
@@ -138,6 +145,7 @@ impl Driver {
     fn handle_net(&mut self, event: NetEvent) {
         if let NetEvent::AddressesChanged { addresses } = event {
             self.world.moved.notify_one();
+            self.surroundings.look_soon();
             return self.locate(addresses);
         }
         if let Some(event) = self.shards.translate(event) {
@@ -158,6 +166,16 @@ impl Driver {
         let _ = self
             .node
             .command(clock::now(), Command::Locate { addresses });
+    }
+
+    /// Tells the core where we are, when that may have changed.
+    fn look_around(&mut self) {
+        let secret = &self.node.identity().device_secret;
+        let online = self.world.net.is_some();
+        if let Some(whereabouts) = self.surroundings.look(secret, online) {
+            let now = clock::now();
+            self.node.handle_event(now, Event::Moved { whereabouts });
+        }
     }
 
     /// Does what the core wants done.
@@ -248,6 +266,7 @@ impl Driver {
             }
             Effect::PackFetched { pack } => self.world.fetched.complete(&self.world.inbox, pack),
             Effect::Unspool { pack } => self.shards.unspool(pack),
+            Effect::Remember { meeting } => self.feeds.remember(meeting),
             Effect::Adopt { identity } => self.feeds.adopt(*identity),
             Effect::Notify(notice) => self.notify(notice),
         }

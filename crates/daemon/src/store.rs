@@ -4,7 +4,13 @@ use std::{path::Path, sync::Arc};
 
 use carryall_core::{entry::SignedEntry, id::DeviceId, node::Node, record::PackRecord};
 use carryall_store::{
-    catalogue::Catalogue, feeds::Feeds, os_disk::OsDisk, shelf::Shelf, spool::Spool, vault::Vault,
+    catalogue::Catalogue,
+    feeds::Feeds,
+    history::{History, HistoryError},
+    os_disk::OsDisk,
+    shelf::Shelf,
+    spool::Spool,
+    vault::Vault,
 };
 
 use crate::{config::Config, engine::EngineError};
@@ -16,6 +22,8 @@ pub(crate) struct Store {
     pub(crate) vault: Arc<Vault>,
     /// What everybody said.
     pub(crate) feeds: Feeds,
+    /// Whom we met; nothing while the disk can't read it, since only habits depend on it.
+    pub(crate) history: Option<Arc<History>>,
     /// Shards kept for others.
     pub(crate) shelf: Arc<Shelf>,
     /// Own packs that can't be rebuilt.
@@ -32,12 +40,21 @@ impl Store {
         each: &mut dyn FnMut(DeviceId, u64, SignedEntry),
     ) -> Result<Self, EngineError> {
         let feeds = open_feeds(&vault, each)?;
+        let history = match vault.history() {
+            Ok(history) => Some(Arc::new(history)),
+            Err(error @ HistoryError::TooNew { .. }) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "nothing is known of earlier meetings");
+                None
+            }
+        };
         let shelf = Arc::new(vault.shelf(config.keep_free)?);
         let spool = Arc::new(vault.spool(config.spool_cap)?);
         let catalogue = Arc::new(vault.catalogue()?);
         Ok(Self {
             vault: Arc::new(vault),
             feeds,
+            history,
             shelf,
             spool,
             catalogue,
@@ -53,6 +70,7 @@ impl Store {
         Ok(Self {
             feeds: open_feeds(&self.vault, each)?,
             vault: self.vault.clone(),
+            history: self.history.clone(),
             shelf: self.shelf.clone(),
             spool: self.spool.clone(),
             catalogue: self.catalogue.clone(),
@@ -61,6 +79,11 @@ impl Store {
 
     /// Tells a core what lies on the disks.
     pub(crate) fn teach(&self, node: &mut Node) -> Result<(), EngineError> {
+        if let Some(history) = &self.history
+            && let Err(error) = history.read(&mut |meeting| node.learn_meeting(meeting))
+        {
+            tracing::warn!(%error, "not all is known of earlier meetings");
+        }
         for kept in self.shelf.list() {
             node.learn_kept(kept.owner, kept.shard, kept.bytes);
         }

@@ -20,6 +20,7 @@ mod part;
 mod receive;
 mod send;
 pub mod shard;
+mod surroundings;
 
 pub use beacon::BeaconVoice;
 pub use config::{BeaconConfig, NetConfig, Reach, Rhythm};
@@ -27,3 +28,4 @@ pub use event::{Direction, NetEvent, Transfer};
 pub use gauge::Metered;
 pub use net::{Net, NetError, SendError};
 pub use shard::{ShardSink, ShardSource, ShardTarget};
+pub use surroundings::Surroundings;

@@ -26,8 +26,8 @@ use carryall_core::{
     time::Timestamp,
 };
 use carryall_store::{
-    catalogue::Catalogue, disk::Disk, feeds::Feeds, mem_disk::MemDisk, rebuild::Rebuilder,
-    shelf::Shelf, spool::Spool, vault::Vault,
+    catalogue::Catalogue, disk::Disk, feeds::Feeds, history::History, mem_disk::MemDisk,
+    rebuild::Rebuilder, shelf::Shelf, spool::Spool, vault::Vault,
 };
 
 use self::own::Arrival;
@@ -102,6 +102,7 @@ pub(crate) struct Host {
     pub(crate) disk: MemDisk,
     vault: Vault,
     feeds: Feeds,
+    history: History,
     shelf: Shelf,
     spool: Spool,
     catalogue: Catalogue,
@@ -165,6 +166,9 @@ impl Host {
             return Err(Halt(format!("entry {seq} of {device:?} on disk: {error}")));
         }
         feeds.check_own().map_err(|e| Halt::new(&e))?;
+        let history = vault.history().map_err(|e| Halt::new(&e))?;
+        let known = history.read(&mut |meeting| node.learn_meeting(meeting));
+        known.map_err(|e| Halt::new(&e))?;
         let shelf = vault.shelf(KEEP_FREE).map_err(|e| Halt::new(&e))?;
         let spool = vault.spool(SPOOL_CAP).map_err(|e| Halt::new(&e))?;
         let catalogue = vault.catalogue().map_err(|e| Halt::new(&e))?;
@@ -173,6 +177,7 @@ impl Host {
             disk: disk.clone(),
             vault,
             feeds,
+            history,
             shelf,
             spool,
             catalogue,
@@ -310,6 +315,10 @@ impl Host {
                 // Without it nothing that follows may happen; the power cut that is the only
                 // reason ends this process.
                 let _ = self.vault.replace_identity(*identity);
+            }
+            Effect::Remember { meeting } => {
+                // If the disk refuses, this run knows of it all the same.
+                let _ = self.history.append(&meeting);
             }
             Effect::Unspool { pack } => {
                 // It only takes room if the disk refuses.

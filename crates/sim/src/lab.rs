@@ -11,6 +11,7 @@ use carryall_core::{
     event::{Event, Gate, LinkId, Notice},
     id::DeviceId,
     limits,
+    meeting::{self, Whereabouts},
     time::{Span, Timestamp},
 };
 
@@ -164,7 +165,12 @@ impl Lab {
     /// Starts a machine's beacons, as after an arrival or a start.
     fn announce(&mut self, machine: usize) {
         let visit = self.machines[machine].visit;
-        if self.machines[machine].place.is_some() {
+        if let Some(place) = self.machines[machine].place {
+            let whereabouts = Whereabouts {
+                network: meeting::Network([place.network(); 8]),
+                offset_minutes: 0,
+            };
+            self.event(machine, Event::Moved { whereabouts });
             self.queue.push(
                 self.now,
                 Happening::Beacon {

@@ -24,6 +24,17 @@ pub(crate) enum Place {
     Room(u8),
 }
 
+impl Place {
+    /// Returns the number of the network there: an office has one for all its rooms.
+    pub(crate) fn network(self) -> u8 {
+        match self {
+            Self::Cafe => 1,
+            Self::Office | Self::Room(_) => 2,
+            Self::Home => 3,
+        }
+    }
+}
+
 /// A time that somebody spends at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stay {

@@ -58,6 +58,8 @@ pub(crate) struct Encounter {
     /// How fast shards may go out, as the shell knows it.
     pub(crate) rate: Option<NonZeroU64>,
     pub(crate) stage: Stage,
+    /// When the link came up.
+    pub(crate) since: Timestamp,
     /// How much of each feed the peer has, as far as we know.
     pub(crate) theirs: BTreeMap<DeviceId, u64>,
     /// Ours, asked or streaming or not yet confirmed.
@@ -111,6 +113,7 @@ impl Encounter {
             their_terms: Terms::default(),
             rate: None,
             stage: Stage::AwaitingHello,
+            since: now,
             theirs: BTreeMap::new(),
             sends: BTreeMap::new(),
             serves: BTreeSet::new(),
@@ -281,6 +284,9 @@ impl Node {
                 received: encounter.bytes_received,
             });
         }
+        if encounter.member.is_some() {
+            self.note_encounter(&encounter);
+        }
         let news = self.circle_news();
         let calm = encounter.idle_said && encounter.idle_heard;
         let told = calm.then_some(news);
@@ -414,6 +420,7 @@ impl Node {
             link: class,
         });
         self.contacts.met(peer, self.now);
+        self.note_heard(peer);
         self.tell_news(link);
     }
 

@@ -15,6 +15,7 @@ use crate::{
     invite::InviteSecret,
     key::{Names, Words},
     link::{LinkFacts, Route},
+    meeting::{Meeting, Network, Whereabouts},
     message::GroupProof,
     placement, proof,
     record::{Coding, PackKind},
@@ -27,6 +28,9 @@ mod terms;
 
 extern crate std;
 
+mod outlook;
+mod presence;
+
 /// One device: a node and the shell around it.
 struct Host {
     node: Node,
@@ -38,6 +42,7 @@ struct Host {
     fetched: BTreeMap<(PackId, u8), Vec<u8>>,
     restored: BTreeMap<PackId, Vec<u8>>,
     notices: Vec<Notice>,
+    meetings: Vec<Meeting>,
     /// Answers every challenge with bytes it doesn't have.
     liar: bool,
 }
@@ -126,6 +131,7 @@ impl World {
             fetched: BTreeMap::new(),
             restored: BTreeMap::new(),
             notices: Vec::new(),
+            meetings: Vec::new(),
             liar: false,
         };
         self.hosts.insert(device, host);
@@ -390,6 +396,7 @@ impl World {
                 );
             }
             Effect::Notify(notice) => self.host(me).notices.push(notice),
+            Effect::Remember { meeting } => self.host(me).meetings.push(meeting),
             Effect::Adopt { .. } | Effect::Unspool { .. } => {}
         }
     }

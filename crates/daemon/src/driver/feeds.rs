@@ -1,12 +1,14 @@
-//! The one thread that reads and writes feeds and the identity, in the order in which the core said
-//! so.
+//! The one thread that reads and writes feeds, the history and the identity, in the order in which
+//! the core said so.
 //!
 //! Entries of all jobs that wait share a sync, then the core is told. Nothing of ours is said
 //! to anybody before.
 
 use std::{collections::VecDeque, mem, ops::Range, time::Duration};
 
-use carryall_core::{entry::SignedEntry, event::Event, id::DeviceId, key::Identity};
+use carryall_core::{
+    entry::SignedEntry, event::Event, id::DeviceId, key::Identity, meeting::Meeting,
+};
 use carryall_store::feeds::FeedError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,6 +24,7 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 enum Job {
     Adopt(Box<Identity>),
+    Remember(Meeting),
     Append(Append),
     Read {
         device: DeviceId,
@@ -74,6 +77,11 @@ impl Feeds {
         let _ = self.0.send(Job::Adopt(Box::new(identity)));
     }
 
+    /// Adds a meeting to the history.
+    pub(super) fn remember(&self, meeting: Meeting) {
+        let _ = self.0.send(Job::Remember(meeting));
+    }
+
     /// Reads the beginning of a run; nothing when that can't be done.
     pub(super) async fn read(&self, device: DeviceId, run: Range<u64>) -> Vec<SignedEntry> {
         let (answer, entries) = oneshot::channel();
@@ -115,6 +123,7 @@ fn work(world: &World, mut jobs: mpsc::UnboundedReceiver<Job>) {
                     unwritten.write(world);
                     adopt(world, *identity);
                 }
+                Job::Remember(meeting) => remember(world, &meeting),
                 Job::Finish(answer) => {
                     unwritten.write(world);
                     let _ = answer.send(());
@@ -179,6 +188,15 @@ fn adopt(world: &World, identity: Identity) {
     if let Err(error) = world.store.vault.replace_identity(identity) {
         // Without it the next start asks for admission again; nothing else is lost.
         tracing::error!(%error, "can't store this device's identity");
+    }
+}
+
+fn remember(world: &World, meeting: &Meeting) {
+    if let Some(history) = &world.store.history
+        && let Err(error) = history.append(meeting)
+    {
+        // This run knows of it all the same.
+        tracing::warn!(%error, "can't remember a meeting");
     }
 }
 

@@ -13,7 +13,8 @@ use carryall_core::{
 use carryall_net::NetError;
 use carryall_store::{
     backup::BackupError, browse::BrowseError, catalogue::CatalogueError, feeds::FeedError,
-    restore::RestoreError, shelf::ShelfError, spool::SpoolError, vault::VaultError,
+    history::HistoryError, restore::RestoreError, shelf::ShelfError, spool::SpoolError,
+    vault::VaultError,
 };
 use thiserror::Error;
 
@@ -28,6 +29,9 @@ pub enum EngineError {
     /// A feed can't be used.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// The history of meetings can't be used.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The shelf can't be used.
     #[error(transparent)]
     Shelf(#[from] ShelfError),

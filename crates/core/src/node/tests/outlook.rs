@@ -1,0 +1,97 @@
+//! What habits make probable: who is asked first, when all is safe, when all is back.
+
+use super::*;
+use crate::{habit::Days, outlook::Outlook};
+
+/// Lets a device have met somebody weekly, with so many bytes moved at each meeting.
+fn met_weekly(world: &mut World, at: DeviceId, whom: DeviceId, hours_ago: u64, bytes: u64) {
+    let (now, member) = (world.now, world.node(whom).member());
+    for week in 0..8 {
+        let ago = Span::days(7 * week).0 + Span::hours(hours_ago).0;
+        let meeting = Meeting {
+            device: whom,
+            member,
+            class: LinkClass::Lan,
+            network: Network([1; 8]),
+            start: Timestamp(now.0 - ago),
+            offset_minutes: 0,
+            length: Span::hours(1),
+            linked: Span::hours(1),
+            sent: bytes,
+            received: 0,
+        };
+        world.host(at).node.learn_meeting(meeting);
+    }
+}
+
+/// Three friends hold a pack with k = 1 or parts of one; then they all leave.
+fn scattered() -> (World, Vec<DeviceId>) {
+    let (mut world, devices) = World::circle(3);
+    world.back_up(devices[0], 1, PackKind::Large, 100_000);
+    world.run(Span::secs(30));
+    for device in &devices[1..] {
+        world.switch_off(*device);
+    }
+    world.run(Span(limits::NEAR_VALID.0 + 60_000));
+    (world, devices)
+}
+
+#[test]
+fn who_will_be_met_first_is_named_first() {
+    let (mut world, devices) = scattered();
+    // One is met in a day, one in five.
+    met_weekly(&mut world, devices[0], devices[1], 24 * 2, 2_000_000);
+    met_weekly(&mut world, devices[0], devices[2], 24 * 6, 2_000_000);
+    let (node, now) = (world.node(devices[0]), world.now);
+    let view = node.retrace_of(node.packs(), now);
+    let order: Vec<DeviceId> = view.holders.iter().map(|it| it.device).collect();
+    assert_eq!(order, [devices[2], devices[1]]);
+    let next = view.holders[0].next.unwrap();
+    assert!(next > now && next.since(now) <= Span::hours(24));
+    let back = node.back_by(node.packs(), now).unwrap();
+    let member = world.node(devices[2]).member();
+    assert_eq!(back, Outlook { by: next, member });
+}
+
+#[test]
+fn members_tell_when_they_are_usually_met() {
+    let (mut world, devices) = scattered();
+    met_weekly(&mut world, devices[0], devices[1], 24 * 2, 2_000_000);
+    let (node, now) = (world.node(devices[0]), world.now);
+    let member = world.node(devices[1]).member();
+    let expected = node.expected(member, now);
+    assert!(matches!(expected.usual.unwrap().days, Days::These(days) if days.len() == 1));
+    assert!(!expected.usually_here && expected.within_a_day == Some(0));
+    let other = node.expected(world.node(devices[2]).member(), now);
+    assert_eq!((other.usual, other.next), (None, None));
+    let whereabouts = Whereabouts {
+        network: Network([1; 8]),
+        offset_minutes: 0,
+    };
+    world
+        .host(devices[0])
+        .node
+        .handle_event(now, Event::Moved { whereabouts });
+    assert!(world.node(devices[0]).expected(member, now).usually_here);
+}
+
+#[test]
+fn all_is_safe_by_the_meeting_that_can_carry_it() {
+    let (mut world, devices) = scattered();
+    assert_eq!(world.node(devices[0]).safe_by(world.now), None, "it is");
+    world.back_up(devices[0], 2, PackKind::Large, 1_000_000);
+    assert_eq!(world.node(devices[0]).safe_by(world.now), None, "no habits");
+    // The one who comes sooner moves too little at a time.
+    met_weekly(&mut world, devices[0], devices[2], 24 * 6, 100_000);
+    let slow = world.node(devices[0]).safe_by(world.now).unwrap();
+    assert_eq!(slow.member, world.node(devices[2]).member());
+    assert!(slow.by.since(world.now) > Span::days(7 * 7));
+    met_weekly(&mut world, devices[0], devices[1], 24 * 2, 2_000_000);
+    let fast = world.node(devices[0]).safe_by(world.now).unwrap();
+    assert_eq!(fast.member, world.node(devices[1]).member());
+    assert!(fast.by.since(world.now) <= Span::days(5));
+    // Nobody foretells what is under way.
+    world.host(devices[2]).up = true;
+    world.everybody_near();
+    assert_eq!(world.node(devices[0]).safe_by(world.now), None);
+}
