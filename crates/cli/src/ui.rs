@@ -203,6 +203,35 @@ pub(crate) fn ago(now_ms: u64, then_ms: u64) -> String {
     }
 }
 
+/// Returns when `then` will be, for people, in local time; both in milliseconds since 1970.
+pub(crate) fn ahead(now_ms: u64, then_ms: u64) -> String {
+    ahead_in(&jiff::tz::TimeZone::system(), now_ms, then_ms)
+}
+
+fn ahead_in(zone: &jiff::tz::TimeZone, now_ms: u64, then_ms: u64) -> String {
+    let local = |ms: u64| {
+        let time = jiff::Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
+        Some(time.to_zoned(zone.clone()))
+    };
+    let (Some(now), Some(then)) = (local(now_ms), local(then_ms)) else {
+        return "some day".to_owned();
+    };
+    if then_ms <= now_ms {
+        return "now".to_owned();
+    }
+    let around = then.strftime("around %H:%M");
+    let days = then
+        .date()
+        .since(now.date())
+        .map_or(i32::MAX, |it| it.get_days());
+    match days {
+        0 => format!("today {around}"),
+        1 => format!("tomorrow {around}"),
+        2..=6 => format!("on {} {around}", then.strftime("%A")),
+        _ => format!("around {}", then.strftime("%Y-%m-%d")),
+    }
+}
+
 /// Returns a moment in local time; in milliseconds since 1970.
 pub(crate) fn local_time(time_ms: u64) -> String {
     i64::try_from(time_ms)
@@ -249,6 +278,21 @@ mod tests {
         assert_eq!(local_minute(now, now), local_time(now)[11..16]);
         let later = now + 48 * 3_600_000;
         assert_eq!(local_minute(later, now), local_time(later)[..16]);
+    }
+
+    #[test]
+    fn what_lies_ahead_as_people_say_it() {
+        let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(2));
+        // A Sunday, 22:00 in UTC: Monday at midnight here.
+        let monday = 1_780_264_800_000;
+        let at = |hours: u64| ahead_in(&zone, monday, monday + hours * 3_600_000);
+        assert_eq!(at(0), "now");
+        assert_eq!(at(19), "today around 19:00");
+        assert_eq!(at(24), "tomorrow around 00:00");
+        assert_eq!(at(4 * 24 + 19), "on Friday around 19:00");
+        assert_eq!(at(6 * 24 + 9), "on Sunday around 09:00");
+        assert_eq!(at(7 * 24 + 9), "around 2026-06-08");
+        assert_eq!(ahead_in(&zone, monday, u64::MAX), "some day");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod quiet;
 mod rules;
 mod serve;
 mod store;
+mod usual;
 mod watch;
 
 pub use engine::{Engine, EngineError, OpenOptions, open};

@@ -45,11 +45,13 @@ pub(super) fn line(friend: &Friend) -> String {
             None => "never met".to_owned(),
         },
     };
-    let usual = friend
-        .usual
-        .as_ref()
-        .map(|usual| format!(", usually {usual}"))
-        .unwrap_or_default();
+    let mut usual = usually(friend.usual.as_deref());
+    if friend.usually_here {
+        usual.push_str(" on this network");
+    }
+    if let Some(expected) = friend.expected {
+        usual.push_str(&format!(", next {}", ui::ahead(ui::now_ms(), expected.0)));
+    }
     format!(
         "{} ({}), {near}{usual}; keeps {} of {} for you ({} proved), you keep {} of {} for them",
         friend.petname,
@@ -60,6 +62,15 @@ pub(super) fn line(friend: &Friend) -> String {
         ui::bytes(friend.bytes_i_hold),
         ui::bytes(friend.offered_by_me),
     )
+}
+
+/// Returns ", usually Fridays around 19:00", or nothing while no habit shows.
+pub(super) fn usually(usual: Option<&str>) -> String {
+    match usual {
+        None => String::new(),
+        Some(usual) if usual.starts_with("most days") => format!(", {usual}"),
+        Some(usual) => format!(", usually {usual}"),
+    }
 }
 
 fn offer(context: &Context, friend: String, bytes: &str) -> Result<Exit, CommandError> {

@@ -5,7 +5,7 @@ use carryall_daemon::{
     exit::Exit,
 };
 
-use super::Context;
+use super::{Context, friends};
 use crate::{args::RetraceArgs, error::CommandError, ui};
 
 pub(crate) fn run(context: &Context, _args: &RetraceArgs) -> Result<Exit, CommandError> {
@@ -22,6 +22,12 @@ pub(crate) fn run(context: &Context, _args: &RetraceArgs) -> Result<Exit, Comman
         retrace.packs_in_reach,
         retrace.packs_lost
     ));
+    if let Some(outlook) = &retrace.outlook {
+        let when = ui::ahead(ui::now_ms(), outlook.by.0);
+        context
+            .ui
+            .say(format!("Probably all back {when}, by {}.", outlook.petname));
+    }
     for holder in &retrace.holders {
         context.ui.say(format!("- {}", line(holder)));
     }
@@ -34,8 +40,12 @@ fn line(holder: &RetraceHolder) -> String {
         (false, Some(met)) => format!("last met {}", ui::ago(ui::now_ms(), met.0)),
         (false, None) => "not met yet".to_owned(),
     };
+    let mut usual = friends::usually(holder.usual.as_deref());
+    if let Some(expected) = holder.expected {
+        usual.push_str(&format!(", next {}", ui::ahead(ui::now_ms(), expected.0)));
+    }
     format!(
-        "{}, {where_now}: holds {} of yours, {}; {} of packs that are missing here",
+        "{}, {where_now}{usual}: holds {} of yours, {}; {} of packs that are missing here",
         holder.petname,
         ui::count(holder.shards, "shard", "shards"),
         ui::bytes(holder.bytes),

@@ -91,6 +91,13 @@ fn details(context: &Context, status: &Status) {
             status.target,
         ));
     }
+    if let Some(outlook) = &status.outlook {
+        let when = ui::ahead(ui::now_ms(), outlook.by.0);
+        ui.say(format!(
+            "probably all safe {when}, by meeting {}",
+            outlook.petname
+        ));
+    }
     for friend in &status.members {
         ui.say(format!("- {}", friends::line(friend)));
     }

@@ -186,6 +186,14 @@ impl Device {
         }
     }
 
+    /// Asks the node to end, and waits until it has.
+    pub fn stop(&mut self) {
+        let mut node = self.node.take().unwrap();
+        let asked = Command::new("kill").arg(node.id().to_string()).status();
+        assert!(asked.unwrap().success());
+        assert!(node.wait().unwrap().success(), "{}", self.log());
+    }
+
     /// Returns the status.
     pub fn status(&self) -> Value {
         self.ok(&["status"]).last()

@@ -7,7 +7,7 @@ use carryall_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
+use super::{Failure, status::Outlook};
 use crate::exit::Exit;
 
 /// Body of `POST /v1/restore`.
@@ -90,7 +90,10 @@ pub struct Retrace {
     pub packs_in_reach: u64,
     /// Packs that nobody we know of can rebuild.
     pub packs_lost: u64,
-    /// Who holds what.
+    /// When all that can be brought back can probably be here, if habits tell.
+    pub outlook: Option<Outlook>,
+    /// Who holds what: who has something that is missing here first, and of these, who will
+    /// probably be met first.
     pub holders: Vec<RetraceHolder>,
 }
 
@@ -107,6 +110,10 @@ pub struct RetraceHolder {
     pub link: Option<LinkClass>,
     /// The end of the last encounter.
     pub last_met: Option<Timestamp>,
+    /// When they are usually met, in words; nothing until that is known.
+    pub usual: Option<String>,
+    /// From when on they will probably be met next, unless they are reachable now.
+    pub expected: Option<Timestamp>,
     /// Number of our shards that they hold.
     pub shards: u64,
     /// The shards' bytes.

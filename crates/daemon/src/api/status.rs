@@ -49,6 +49,19 @@ pub struct Status {
     pub transfers: Vec<Transfer>,
     /// What could go wrong, in sentences.
     pub risks: Vec<String>,
+    /// When everything will probably be safe, if it isn't, nobody is near, and habits tell.
+    pub outlook: Option<Outlook>,
+}
+
+/// What will probably be, judging by habits. Nothing counts as safe because of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// When.
+    pub by: Timestamp,
+    /// By meeting whom.
+    pub member: MemberId,
+    /// What we call them.
+    pub petname: String,
 }
 
 /// Another member, as seen from here.
@@ -64,8 +77,17 @@ pub struct Friend {
     pub link: Option<LinkClass>,
     /// The end of the last encounter.
     pub last_met: Option<Timestamp>,
-    /// When they are usually met, in words; nothing until that is known.
+    /// When they are usually met, in words and local time: "Fridays around 19:00". Nothing until
+    /// that is known.
     pub usual: Option<String>,
+    /// Whether that is mostly on the network on which this device is now.
+    pub usually_here: bool,
+    /// From when on they will probably be met next, unless they are reachable now.
+    pub expected: Option<Timestamp>,
+    /// The probability, in thousandths, of a meeting within a day, by earlier meetings alone.
+    pub within_a_day: Option<u32>,
+    /// How many bytes a meeting with them can move, by earlier ones.
+    pub bytes_per_meeting: Option<u64>,
     /// Bytes of our shards that they signed for.
     pub bytes_held_for_me: u64,
     /// Bytes of their shards on our shelf.
@@ -157,6 +179,10 @@ mod tests {
             link: Some(LinkClass::Lan),
             last_met: None,
             usual: None,
+            usually_here: false,
+            expected: None,
+            within_a_day: None,
+            bytes_per_meeting: None,
             bytes_held_for_me: 0,
             bytes_i_hold: 0,
             offered_to_me: 0,
@@ -193,6 +219,7 @@ mod tests {
             members: vec![friend],
             transfers: vec![transfer],
             risks: Vec::new(),
+            outlook: None,
         };
         let json = serde_json::to_value(&status).unwrap();
         let promised = "circle device member headline packs bytes_source bytes_only_here \

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use carryall_core::{
     id::MemberId,
     node::Node,
+    outlook::Outlook,
     time::Timestamp,
     view::{MemberView, RetraceView},
 };
@@ -16,6 +17,7 @@ use crate::api::restore::{Retrace, RetraceHolder};
 struct Sight {
     everything: RetraceView,
     missing: RetraceView,
+    back_by: Option<Outlook>,
     members: Vec<MemberView>,
     owners: BTreeMap<carryall_core::id::DeviceId, MemberId>,
 }
@@ -25,6 +27,7 @@ impl Sight {
         Self {
             missing: node.retrace_of(node.packs_missing(), now),
             everything: node.retrace_of(node.packs(), now),
+            back_by: node.back_by(node.packs_missing(), now),
             members: node.members(now),
             owners: node.circle().devices().collect(),
         }
@@ -36,8 +39,9 @@ impl Engine {
     pub async fn retrace(&self) -> Result<Retrace, EngineError> {
         let world = self.world().await?;
         let sight = world.inbox.look(|node, now| Sight::of(node, now)).await?;
-        let mut holders: BTreeMap<MemberId, RetraceHolder> = BTreeMap::new();
-        for (view, missing) in [(&sight.everything, false), (&sight.missing, true)] {
+        // In the order of the core: whoever will be met first.
+        let mut holders: Vec<RetraceHolder> = Vec::new();
+        for (view, missing) in [(&sight.missing, true), (&sight.everything, false)] {
             for held in &view.holders {
                 let Some(owner) = sight.owners.get(&held.device) else {
                     continue;
@@ -45,7 +49,12 @@ impl Engine {
                 let Some(member) = sight.members.iter().find(|it| it.member == *owner) else {
                     continue;
                 };
-                let holder = holders.entry(*owner).or_insert_with(|| holder(member));
+                let known = holders.iter().position(|it| it.member == *owner);
+                let at = known.unwrap_or(holders.len());
+                if known.is_none() {
+                    holders.push(holder(member));
+                }
+                let holder = &mut holders[at];
                 if missing {
                     holder.shards_missing_here += held.shards;
                 } else {
@@ -54,8 +63,6 @@ impl Engine {
                 }
             }
         }
-        let mut holders: Vec<RetraceHolder> = holders.into_values().collect();
-        holders.sort_by_key(|it| std::cmp::Reverse((it.shards_missing_here, it.bytes)));
         let (all, missing) = (sight.everything.packs_missing, &sight.missing);
         Ok(Retrace {
             headline: headline(all, missing, &holders),
@@ -63,6 +70,7 @@ impl Engine {
             packs_here: all - missing.packs_missing,
             packs_in_reach: missing.packs_in_reach,
             packs_lost: missing.packs_nowhere,
+            outlook: (sight.back_by).map(|it| status::outlook(it, &sight.members)),
             holders,
         })
     }
@@ -76,6 +84,8 @@ fn holder(member: &MemberView) -> RetraceHolder {
         reachable: friend.reachable,
         link: friend.link,
         last_met: friend.last_met,
+        usual: friend.usual,
+        expected: friend.expected,
         shards: 0,
         bytes: 0,
         shards_missing_here: 0,
@@ -115,7 +125,11 @@ fn away(holders: &[RetraceHolder]) -> String {
     let away = holders
         .iter()
         .filter(|it| it.shards_missing_here > 0 && !it.reachable);
-    let names: Vec<String> = away.map(|it| it.petname.clone()).collect();
+    let name = |it: &RetraceHolder| match &it.usual {
+        Some(usual) => format!("{} (usually {usual})", it.petname),
+        None => it.petname.clone(),
+    };
+    let names: Vec<String> = away.map(name).collect();
     either(&names)
 }
 

@@ -4,6 +4,7 @@ use carryall_core::{
     event::LinkClass,
     id::DeviceId,
     node::Node,
+    outlook as core,
     time::Timestamp,
     view::{MemberView, Safety},
 };
@@ -13,10 +14,11 @@ use super::{Engine, EngineError, blocking};
 use crate::{
     api::{
         path,
-        status::{Device, Direction, Friend, Status, Transfer},
+        status::{Device, Direction, Friend, Outlook, Status, Transfer},
     },
     exit::Exit,
     meter::Meter,
+    usual,
 };
 
 /// What the core said at one moment.
@@ -30,6 +32,7 @@ struct Sight {
     safety: Safety,
     members: Vec<MemberView>,
     paused_until: Option<Timestamp>,
+    safe_by: Option<core::Outlook>,
 }
 
 impl Sight {
@@ -43,6 +46,7 @@ impl Sight {
             safety: node.safety(now),
             members: node.members(now),
             paused_until: node.paused_until(),
+            safe_by: node.safe_by(now),
         }
     }
 }
@@ -77,6 +81,7 @@ impl Engine {
             health_min: safety.health_min,
             target: safety.target,
             risks: risks(&sight),
+            outlook: sight.safe_by.map(|it| outlook(it, &sight.members)),
             members,
             transfers,
         })
@@ -181,19 +186,33 @@ fn risks(sight: &Sight) -> Vec<String> {
     risks
 }
 
+pub(super) fn outlook(found: core::Outlook, members: &[MemberView]) -> Outlook {
+    let member = members.iter().find(|it| it.member == found.member);
+    Outlook {
+        by: found.by,
+        member: found.member,
+        petname: member.map_or_else(|| found.member.short(), |it| it.petname.clone()),
+    }
+}
+
 pub(super) fn friend(view: &MemberView) -> Friend {
+    let reachable = view.devices.iter().any(|device| device.near);
     let best: Option<LinkClass> = view.devices.iter().filter_map(|device| device.link).min();
     Friend {
         id: view.member,
         petname: view.petname.clone(),
-        reachable: view.devices.iter().any(|device| device.near),
+        reachable,
         link: best,
         last_met: view
             .devices
             .iter()
             .filter_map(|device| device.last_met)
             .max(),
-        usual: None,
+        usual: view.expected.usual.as_ref().map(usual::words),
+        usually_here: view.expected.usually_here,
+        expected: view.expected.next.filter(|_| !reachable),
+        within_a_day: view.expected.within_a_day,
+        bytes_per_meeting: view.expected.bytes_per_meeting,
         bytes_held_for_me: view.bytes_held_for_me,
         bytes_i_hold: view.bytes_i_hold,
         offered_to_me: view.offered_to_me,
