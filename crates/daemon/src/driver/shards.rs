@@ -3,7 +3,7 @@
 //! Everything that waits for a disk runs on threads that may; the outcome goes to the inbox.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Read},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -32,6 +32,9 @@ pub(super) struct Shards {
     peers: BTreeMap<LinkId, DeviceId>,
     /// Room that was promised, until the stream comes.
     reserved: Arc<Mutex<BTreeMap<Key, Incoming>>>,
+    /// The links that are up: a promise that a slow disk makes too late is taken back at once, else
+    /// nobody could ever bring that shard again.
+    up: Arc<Mutex<BTreeSet<LinkId>>>,
     /// Where the shards that we expect go.
     expected: BTreeMap<Key, Sink>,
     /// Our own packs that are being sent, and stay in memory for that long.
@@ -44,6 +47,7 @@ impl Shards {
             world,
             peers: BTreeMap::new(),
             reserved: Arc::default(),
+            up: Arc::default(),
             expected: BTreeMap::new(),
             sending: Arc::default(),
         }
@@ -52,12 +56,15 @@ impl Shards {
     /// Promises room on the shelf.
     pub(super) fn reserve(&self, link: LinkId, shard: ShardId, owner: MemberId, bytes: u32) {
         let (store, inbox) = (self.world.store.clone(), self.world.inbox.clone());
-        let reserved = self.reserved.clone();
+        let (reserved, up) = (self.reserved.clone(), self.up.clone());
         spawn_blocking(move || {
             let promised = store.shelf.reserve(owner, shard, bytes, clock::now());
             let outcome = promised.map_err(|error| refusal(&error)).map(|incoming| {
                 let offset = incoming.offset();
-                locked(&reserved).insert((link, shard), incoming);
+                let mut parts = locked(&reserved);
+                if locked(&up).contains(&link) {
+                    parts.insert((link, shard), incoming);
+                }
                 offset
             });
             inbox.tell(Event::Reserved {
@@ -204,6 +211,7 @@ impl Shards {
                 ..
             } => {
                 self.peers.insert(link, peer);
+                locked(&self.up).insert(link);
                 Event::LinkUp {
                     link,
                     peer,
@@ -273,6 +281,7 @@ impl Shards {
         if let Some(peer) = self.peers.remove(&link) {
             self.world.meter.forget(peer);
         }
+        locked(&self.up).remove(&link);
         self.expected.retain(|(of, _), _| *of != link);
         let reserved = self.reserved.clone();
         let sending = self.sending.clone();
