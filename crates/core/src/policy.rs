@@ -208,6 +208,15 @@ impl Strain {
         }
     }
 
+    /// Returns the strain as it is for a link to another node of the same machine: that node's work
+    /// is what keeps the machine busy.
+    pub(crate) const fn within_machine(self) -> Self {
+        Self {
+            busy: false,
+            ..self
+        }
+    }
+
     /// Returns the terms under this strain.
     pub(crate) fn ease(self, terms: Terms) -> Terms {
         // Sending fast and sleeping costs a battery less than sending slowly: it sends less.
@@ -338,6 +347,8 @@ mod tests {
         };
         assert_eq!(strained.ease(strict), strict);
         assert_eq!(Strain::default().ease(strict), strict);
+        let within = strained.within_machine().ease(Terms::default());
+        assert_eq!((within.bulk, within.rate), (Bulk::Urgent, None));
     }
 
     proptest! {

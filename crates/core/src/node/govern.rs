@@ -12,6 +12,7 @@ use crate::{
     beacon::Flags,
     event::{Effect, LinkClass, LinkId},
     limits,
+    link::Route,
     message::{Farewell, Message},
     policy::{Bulk, Machine, Policy, Terms, lower},
     time::Timestamp,
@@ -87,7 +88,10 @@ impl Node {
             rate: self.policy.rule(class).rate,
             metered: encounter.facts.judge(None) == LinkClass::Metered,
         };
-        self.strain.ease(terms)
+        match encounter.facts.route {
+            Route::SameMachine => self.strain.within_machine().ease(terms),
+            _ => self.strain.ease(terms),
+        }
     }
 
     /// Makes up our mind about a link, and returns it to be said.
