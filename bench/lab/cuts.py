@@ -39,6 +39,9 @@ def run(lab):
     mib = 64 + cuts * (APART >> 20) * 6 // 10
     owner.ok("backup", data.photos(lab.path("photos"), mib, seed=3))
     random.seed(4)
+    # Nothing of the encounter before is counted, nor given up late.
+    for device in (owner, friend):
+        device.restart()
     count = Count(owner, friend)
     hub.space.up("to-b")
     if friend.first_byte(60) is None:
