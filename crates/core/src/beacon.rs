@@ -297,6 +297,12 @@ impl BeaconTable {
         known.map(|(_, seed)| *seed)
     }
 
+    /// Tells whether the packet's token is known, at the cost of one look-up.
+    pub fn knows(&self, packet: &[u8; BEACON_BYTES]) -> bool {
+        let token = packet.first_chunk::<TOKEN_BYTES>();
+        token.is_some_and(|token| self.tokens.contains_key(token))
+    }
+
     /// Returns what the packet says if its sender is known. Costs one look-up if not.
     pub fn open(&self, packet: &[u8], now: Timestamp) -> Option<Heard> {
         let packet: &[u8; BEACON_BYTES] = packet.try_into().ok()?;
@@ -346,6 +352,15 @@ impl BeaconGuard {
     /// Returns a guard that has seen nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Tells whether this very packet was admitted lately, at the cost of one look-up.
+    pub fn has_seen(&self, packet: &[u8; BEACON_BYTES]) -> bool {
+        let mut token = [0; TOKEN_BYTES];
+        token.copy_from_slice(&packet[..TOKEN_BYTES]);
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&packet[TOKEN_BYTES..SEALED_AT]);
+        self.seen.contains(&(token, nonce))
     }
 
     /// Tells whether a recognised beacon is new, and remembers it.

@@ -19,7 +19,7 @@ use crate::{
     message::{Farewell, GroupProof, Message, Refusal},
     policy::{Machine, Policy},
     record::PackRecord,
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// One connection to a peer, numbered by the shell, never reused.
@@ -88,6 +88,15 @@ pub enum Event {
         /// Where it is.
         whereabouts: Whereabouts,
     },
+    /// A device was reached at this address, whoever dialled.
+    Reached {
+        /// Who.
+        device: DeviceId,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// This machine came into a network, woke up, or got another address.
+    Arrived,
     /// Somebody who can complete our invite, or answer our rendezvous, is near.
     DoorNear {
         /// Who.
@@ -116,6 +125,11 @@ pub enum Event {
         link: LinkId,
         /// All that is known now.
         facts: LinkFacts,
+    },
+    /// Something came from the peer, were it only an acknowledgement by its transport.
+    Alive {
+        /// The connection.
+        link: LinkId,
     },
     /// A connection is gone.
     LinkDown {
@@ -351,6 +365,8 @@ pub enum Effect {
         addresses: Vec<SocketAddr>,
         /// By which gate.
         gate: Gate,
+        /// A dial that takes longer has failed.
+        patience: Span,
     },
     /// Say this.
     Send {
@@ -376,6 +392,11 @@ pub enum Effect {
         link: LinkId,
         /// Why.
         farewell: Farewell,
+    },
+    /// Close at once, without a word: nobody is there to hear it. Answered by `LinkDown`.
+    GiveUp {
+        /// The connection.
+        link: LinkId,
     },
     /// See whether the shelf has room for this shard on the disk, and how much of it is here already.
     Reserve {

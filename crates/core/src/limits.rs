@@ -80,10 +80,37 @@ pub const AUDIT_VALID: Span = Span::days(30);
 pub const INVITE_VALID: Span = Span::hours(72);
 /// Bytes that each member keeps for each other one until they say otherwise.
 pub const OFFER_BYTES_DEFAULT: u64 = 10 << 30;
-/// A peer that has been silent for this long while it owes us something is gone.
+/// A peer that has said nothing for this long is gone, even if its transport still answers.
 pub const LIVENESS: Span = Span::secs(20);
-/// A ping goes out after this much silence.
+/// A ping goes out after so long without a message.
 pub const PING_AFTER: Span = Span::secs(5);
+/// While something is under way, a ping goes out after so long without any sign of life: QUIC alone
+/// would wait for up to a minute after a link that was cut is whole again.
+pub const PING_BUSY: Span = Span::millis(500);
+/// A peer that gives no sign of life for this long after such a ping is out of reach. Disks don't
+/// delay the answer; a machine that is this busy is dialled anew, which costs it little.
+pub const PONG_WAIT: Span = Span::millis(1500);
+/// Longest a dial may take: two handshake packets lost, and some.
+pub const DIAL_PATIENCE: Span = Span::secs(5);
+/// Longest a dial may take, and the least time between two, where the peer was in reach a moment
+/// ago: QUIC repeats its first packet only after a second.
+pub const REDIAL_LOST: Span = Span::millis(800);
+/// A peer whose link broke is dialled at that rhythm for this long.
+pub const LOST_FOR: Span = Span::secs(60);
+/// A beacon of such a peer is a reason to begin a dial anew that is this old.
+pub const REDIAL_HEARD: Span = Span::millis(300);
+/// Dials under way at a time.
+pub const DIALS_MAX: usize = 8;
+/// Addresses remembered of a device: two families on a few networks.
+pub const HEARD_MAX: usize = 8;
+/// Beacons of a device that could not be dialled are a reason to try again at most this often.
+pub const BELIEVE_AGAIN: Span = Span::secs(10);
+/// Devices that are dialled at known addresses after an arrival, where no beacon may be heard.
+pub const REACH_MAX: usize = 16;
+/// For how long they are dialled eagerly: one after the other finds room among [`DIALS_MAX`].
+pub const REACH_FOR: Span = Span::secs(10);
+/// Beacons have so long to tell that there are no news, before known addresses are dialled for them.
+pub const HEAR_FIRST: Span = Span::secs(1);
 /// Longest wait between two dials of one device that is near; it begins with [`MEET_AGAIN`] and
 /// doubles with every failure.
 pub const REDIAL_AFTER: Span = Span::secs(10);
@@ -106,8 +133,11 @@ pub const RATE_MIN: u64 = 1024;
 /// The device with the higher id waits this long for the other to dial, so that one connection
 /// results.
 pub const DIAL_DEFER: Span = Span::secs(2);
-/// Known addresses of a device that we have work for are tried this often when no beacon is heard.
+/// A device that turned us away is called again after this long.
 pub const REACH_AGAIN: Span = Span::secs(60);
+/// Longest wait between two dials of a device of which no beacon is heard; it doubles as above. Who
+/// arrives anywhere calls by itself.
+pub const SEEK_AGAIN: Span = Span::hours(1);
 /// A beacon tells that a device is near for this long: a little over two idle beacon periods.
 pub const NEAR_VALID: Span = Span::secs(300);
 

@@ -77,7 +77,7 @@ pub struct Node {
     pub(crate) presences: Presences,
     pub(crate) habits: Habits,
     fetching: Fetching,
-    knocking: Option<door::Knocking>,
+    pub(crate) knocking: Option<door::Knocking>,
     /// Shards stored for others whose receipts are not written yet.
     receipts: BTreeMap<MemberId, Vec<ShardId>>,
     receipts_due: Option<Timestamp>,
@@ -190,7 +190,7 @@ impl Node {
         }
         let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
         self.unsafe_packs = unsafe_packs.into_iter().collect();
-        self.contacts.touch();
+        self.arrived();
         self.drive();
     }
 
@@ -207,6 +207,10 @@ impl Node {
                 self.near(device, news, addresses);
             }
             Event::Moved { whereabouts } => self.moved(whereabouts),
+            Event::Reached { device, address } => {
+                self.contacts.reached(device, address, self.now);
+            }
+            Event::Arrived => self.arrived(),
             Event::DoorNear {
                 device,
                 gate,
@@ -222,6 +226,7 @@ impl Node {
                 self.link_up(link, peer, dialled, gate, facts);
             }
             Event::Measured { link, facts } => self.measured(link, facts),
+            Event::Alive { link } => self.alive(link),
             Event::LinkDown { link } => self.link_down(link),
             Event::DialFailed { device } => self.contacts.dial_failed(device),
             Event::Message { link, message } => self.message(link, message),

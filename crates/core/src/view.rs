@@ -162,6 +162,12 @@ impl Node {
         self.circle_news()
     }
 
+    /// Tells whether there is nothing to do and nobody near who knows anything else: the slower rhythm
+    /// of beacons suffices.
+    pub fn is_idle(&self) -> bool {
+        self.encounters.is_empty() && self.knocking.is_none() && !self.contacts.is_wanting()
+    }
+
     /// Returns how many other members there are: `k` and `n` of new packs follow from it.
     pub fn friends(&self) -> usize {
         self.others()

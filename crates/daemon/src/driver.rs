@@ -12,7 +12,7 @@ mod speech;
 mod surroundings;
 mod world;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use carryall_core::{
     entry::Addresses,
@@ -20,6 +20,7 @@ use carryall_core::{
     id::DeviceId,
     limits,
     node::Node,
+    time::Span,
 };
 use carryall_net::{Net, NetEvent};
 use tokio::{sync::mpsc, time::sleep_until};
@@ -91,6 +92,13 @@ impl Driver {
                 };
                 going &= self.handle(input);
             }
+            // What peers said while we were busy counts before their silence does.
+            for _ in 0..INPUTS_PER_TURN {
+                let Some(Ok(event)) = net_events.as_mut().map(mpsc::Receiver::try_recv) else {
+                    break;
+                };
+                self.handle_net(event);
+            }
             let now = clock::now();
             if self.node.poll_timeout().is_some_and(|at| at <= now) {
                 self.node.handle_timeout(now);
@@ -135,18 +143,32 @@ impl Driver {
         }
     }
 
-    fn dial(&self, device: DeviceId, addresses: &[SocketAddr], gate: Gate) {
+    fn dial(&self, device: DeviceId, addresses: &[SocketAddr], gate: Gate, patience: Span) {
         match (&self.world.net, self.doors.alpn(gate, clock::now())) {
-            (Some(net), Some(alpn)) => net.dial(device, addresses, gate, alpn),
+            (Some(net), Some(alpn)) => {
+                let patience = Duration::from_millis(patience.0);
+                net.dial_within(device, addresses, (gate, alpn), patience);
+            }
             _ => self.world.inbox.tell(Event::DialFailed { device }),
         }
     }
 
     fn handle_net(&mut self, event: NetEvent) {
-        if let NetEvent::AddressesChanged { addresses } = event {
+        if let NetEvent::Arrived { addresses } = event {
             self.world.moved.notify_one();
             self.surroundings.look_soon();
-            return self.locate(addresses);
+            self.locate(addresses);
+            return self.node.handle_event(clock::now(), Event::Arrived);
+        }
+        if let NetEvent::LinkUp {
+            peer,
+            remote: Some(address),
+            ..
+        } = event
+        {
+            let device = peer;
+            let reached = Event::Reached { device, address };
+            self.node.handle_event(clock::now(), reached);
         }
         if let Some(event) = self.shards.translate(event) {
             if let Event::LinkDown { link } = event {
@@ -200,11 +222,12 @@ impl Driver {
                 device,
                 addresses,
                 gate,
+                patience,
             } => {
                 if let Some(net) = &self.world.net {
                     self.doors.follow(&self.node, net, clock::now());
                 }
-                self.dial(device, &addresses, gate);
+                self.dial(device, &addresses, gate, patience);
             }
             Effect::Send { link, message } => self.speech.say(link, message),
             Effect::SendEntries {
@@ -216,6 +239,11 @@ impl Driver {
                 self.speech.say_entries(link, device, from..to);
             }
             Effect::Close { link, farewell } => self.speech.farewell(link, farewell),
+            Effect::GiveUp { link } => {
+                if let Some(net) = &self.world.net {
+                    net.give_up(link);
+                }
+            }
             Effect::Append {
                 device,
                 from,

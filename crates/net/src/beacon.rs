@@ -3,19 +3,19 @@
 //! What a beacon means is the core's business. Here it is sealed, sent on every interface, heard,
 //! opened and answered; beacons of strangers cost one look-up and leave no trace.
 
+mod listen;
 mod sockets;
 mod timetable;
 
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use carryall_core::{
-    beacon::{
-        BEACON_BYTES, Beacon, BeaconGuard, BeaconSeed, BeaconTable, Flags, Heard, NONCE_BYTES, Who,
-    },
+    beacon::{BEACON_BYTES, Beacon, BeaconSeed, BeaconTable, Flags, Heard, NONCE_BYTES, Who},
     id::DeviceId,
     time::Timestamp,
 };
@@ -24,13 +24,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{config::BeaconConfig, event::NetEvent, interface::Interface};
-use sockets::{Mouth, Packet, Sockets};
+use crate::{config::BeaconConfig, event::NetEvent, place::Place};
+use listen::{Caught, Sieve};
+use sockets::{Mouth, Sockets};
 use timetable::Timetable;
 
-/// Peers whose last answer is remembered. Above it everybody waits, which only strangers with an
-/// invite can bring about.
-const ANSWERED_MAX: usize = 1024;
+/// Answers within [`crate::Rhythm::reply`], over all peers. Above it everybody waits: those who come in
+/// a crowd hear us anyway.
+const ANSWERED_MAX: usize = 64;
 
 /// What our beacons say, and under which names.
 #[derive(Clone, Debug)]
@@ -69,13 +70,13 @@ pub(crate) struct Speaker {
     config: BeaconConfig,
     ports: LinkPorts,
     events: mpsc::Sender<NetEvent>,
-    interfaces: watch::Receiver<Vec<Interface>>,
+    place: watch::Receiver<Place>,
+    sieve: Arc<Sieve>,
     sockets: Sockets,
     /// The epoch in which the sockets were opened.
     epoch: Option<u32>,
     timetable: Timetable,
-    voice: Option<(BeaconVoice, BeaconTable)>,
-    guard: BeaconGuard,
+    voice: Option<BeaconVoice>,
     answered: BTreeMap<(Who, DeviceId), Instant>,
     boot: u32,
     seq: u32,
@@ -86,9 +87,11 @@ impl Speaker {
         config: BeaconConfig,
         ports: LinkPorts,
         events: mpsc::Sender<NetEvent>,
-        mut interfaces: watch::Receiver<Vec<Interface>>,
+        mut place: watch::Receiver<Place>,
     ) -> Self {
-        let sockets = Sockets::open(&config, &interfaces.borrow_and_update());
+        let sieve = Arc::new(Sieve::new(config.loopback_only));
+        let interfaces = place.borrow_and_update().interfaces.clone();
+        let sockets = Sockets::open(&config, &interfaces, &sieve);
         let timetable = Timetable::new(config.rhythm.clone());
         // Greater at every start, also at the second one within a second.
         let start = since_1970();
@@ -96,12 +99,12 @@ impl Speaker {
             config,
             ports,
             events,
-            interfaces,
+            place,
+            sieve,
             sockets,
             epoch: None,
             timetable,
             voice: None,
-            guard: BeaconGuard::new(),
             answered: BTreeMap::new(),
             boot: u32::try_from(start.as_secs()).unwrap_or(u32::MAX),
             seq: start.subsec_nanos(),
@@ -117,8 +120,8 @@ impl Speaker {
                     Some(order) => self.obey(order),
                     None => return,
                 },
-                packet = self.sockets.hear() => self.hear(&packet).await,
-                changed = self.interfaces.changed() => {
+                caught = self.sockets.hear() => self.hear(&caught).await,
+                changed = self.place.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -127,7 +130,7 @@ impl Speaker {
                 }
                 () = at(due) => {
                     self.speak().await;
-                    let idle = self.voice.as_ref().is_none_or(|(voice, _)| voice.idle);
+                    let idle = self.voice.as_ref().is_none_or(|voice| voice.idle);
                     self.timetable.spoken(Instant::now(), idle, random);
                 }
             }
@@ -137,9 +140,10 @@ impl Speaker {
     fn obey(&mut self, order: Order) {
         let burst = match order {
             Order::Voice(voice, table) => {
-                let known = self.voice.as_ref().map(|(voice, _)| &voice.seeds);
+                let known = self.voice.as_ref().map(|voice| &voice.seeds);
                 let renamed = known != Some(&voice.seeds);
-                self.voice = Some((voice, table));
+                self.sieve.set(table);
+                self.voice = Some(voice);
                 renamed
             }
             Order::Announce => self.voice.is_some(),
@@ -149,10 +153,15 @@ impl Speaker {
         }
     }
 
-    /// Says hello on every interface under every seed.
+    /// Speaks on every interface under every seed. Whoever has just come, or looks for somebody, asks
+    /// for answers; who only shows that it is still there doesn't.
     async fn speak(&mut self) {
-        let Some((voice, _)) = &self.voice else {
+        let Some(voice) = &self.voice else {
             return;
+        };
+        let kind = match self.timetable.is_burst() || !voice.idle {
+            true => Flags::HELLO,
+            false => Flags::default(),
         };
         let epoch = voice.seeds.first().map(|seed| seed.epoch(now()));
         if self.epoch != epoch {
@@ -161,15 +170,17 @@ impl Speaker {
                 self.reopen();
             }
             self.epoch = epoch;
+        } else if self.sockets.are_incomplete() {
+            self.reopen();
         }
-        let Some((voice, _)) = &self.voice else {
+        let Some(voice) = &self.voice else {
             return;
         };
         self.seq = self.seq.saturating_add(1);
         for seed in &voice.seeds {
             for mouth in self.sockets.mouths() {
                 for target in &mouth.targets {
-                    if let Some(packet) = self.seal(voice, seed, Flags::HELLO, mouth) {
+                    if let Some(packet) = self.seal(voice, seed, kind, mouth) {
                         mouth.say(&packet, *target).await;
                     }
                 }
@@ -177,21 +188,11 @@ impl Speaker {
         }
     }
 
-    async fn hear(&mut self, packet: &Packet) {
-        let Some((voice, table)) = &mut self.voice else {
+    async fn hear(&mut self, Caught { heard, from }: &Caught) {
+        let Some(voice) = &self.voice else {
             return;
         };
-        let now = now();
-        if table.is_stale(now) {
-            *table = table.renewed(now);
-        }
-        let Some(heard) = table.open(&packet.bytes, now) else {
-            return;
-        };
-        if !self.guard.admit(&heard) {
-            return;
-        }
-        let mut address = packet.from;
+        let mut address = *from;
         address.set_port(heard.beacon.quic_port);
         // A daemon that is too busy for beacons hears the next one.
         let _ = self.events.try_send(NetEvent::BeaconSeen {
@@ -202,13 +203,13 @@ impl Speaker {
         // Whoever knocks by a shared seed can't know ours.
         let seed = match heard.who {
             Who::Device(_) => voice.seeds.first().copied(),
-            who => table.seed(who),
+            who => self.sieve.seed(who),
         };
         if let Some(seed) = seed
             && heard.beacon.flags.has(Flags::HELLO)
-            && self.may_answer(&heard)
+            && self.may_answer(heard)
         {
-            self.answer(seed, packet.from).await;
+            self.answer(seed, *from).await;
         }
     }
 
@@ -228,7 +229,7 @@ impl Speaker {
     /// Answers a hello to its sender alone.
     async fn answer(&mut self, seed: BeaconSeed, to: SocketAddr) {
         self.seq = self.seq.saturating_add(1);
-        let (Some((voice, _)), Some(mouth)) = (&self.voice, self.sockets.mouth_towards(to)) else {
+        let (Some(voice), Some(mouth)) = (&self.voice, self.sockets.mouth_towards(to)) else {
             return;
         };
         if let Some(packet) = self.seal(voice, &seed, Flags::REPLY, mouth) {
@@ -262,8 +263,8 @@ impl Speaker {
     }
 
     fn reopen(&mut self) {
-        let interfaces = self.interfaces.borrow_and_update().clone();
-        self.sockets = Sockets::open(&self.config, &interfaces);
+        let interfaces = self.place.borrow_and_update().interfaces.clone();
+        self.sockets = Sockets::open(&self.config, &interfaces, &self.sieve);
     }
 }
 

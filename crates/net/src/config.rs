@@ -116,6 +116,8 @@ impl Default for Rhythm {
         Self {
             burst: vec![
                 Duration::ZERO,
+                // Soon again: the first packet after a link came up is often lost.
+                Duration::from_millis(250),
                 Duration::from_secs(1),
                 Duration::from_secs(3),
             ],

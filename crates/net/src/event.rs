@@ -46,6 +46,11 @@ pub enum NetEvent {
         /// All that is known now.
         facts: LinkFacts,
     },
+    /// Something came from the peer lately.
+    Alive {
+        /// The connection.
+        link: LinkId,
+    },
     /// A connection is gone.
     LinkDown {
         /// The connection.
@@ -93,9 +98,9 @@ pub enum NetEvent {
         /// came before the link broke. Empty otherwise.
         content: Vec<u8>,
     },
-    /// The addresses at which this node can be dialled changed.
-    AddressesChanged {
-        /// All of them, as [`crate::Net::addresses`] returns them.
+    /// The addresses at which this node can be dialled changed, or this machine woke up.
+    Arrived {
+        /// All addresses now, as [`crate::Net::addresses`] returns them.
         addresses: Vec<SocketAddr>,
     },
 }

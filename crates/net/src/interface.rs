@@ -3,11 +3,9 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
-    time::Duration,
 };
 
-use if_addrs::{IfAddr, IfOperStatus};
-use tokio::{sync::watch, time::MissedTickBehavior};
+use if_addrs::{IfAddr, Interface as Found};
 
 /// One address of one interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,35 +43,11 @@ impl Interface {
     }
 }
 
-/// How often interfaces are looked at. Polling works everywhere, also where notices get lost during
-/// sleep.
-const POLL: Duration = Duration::from_secs(3);
-
-/// Keeps `interfaces` up to date until nobody looks at them any more.
-pub(crate) async fn watch(interfaces: watch::Sender<Vec<Interface>>) {
-    let mut ticks = tokio::time::interval(POLL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = interfaces.closed() => return,
-        }
-        // While they can't be listed, nothing is known to have changed.
-        if let Ok(Ok(found)) = tokio::task::spawn_blocking(list).await {
-            interfaces.send_if_modified(|known| {
-                let changed = *known != found;
-                *known = found;
-                changed
-            });
-        }
-    }
-}
-
-/// Returns the addresses of all interfaces that are up, in a fixed order.
+/// Returns the addresses of all interfaces that are up and have a carrier, in a fixed order.
 pub(crate) fn list() -> io::Result<Vec<Interface>> {
     let mut interfaces: Vec<_> = if_addrs::get_if_addrs()?
         .into_iter()
-        .filter(|interface| interface.oper_status != IfOperStatus::Down)
+        .filter(Found::is_oper_up)
         .map(|interface| {
             let (prefix, broadcast) = match &interface.addr {
                 IfAddr::V4(addr) => (addr.prefixlen, addr.broadcast),

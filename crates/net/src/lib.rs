@@ -17,6 +17,7 @@ mod link;
 mod net;
 mod pace;
 mod part;
+mod place;
 mod receive;
 mod send;
 pub mod shard;

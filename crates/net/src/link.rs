@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -63,6 +63,9 @@ impl From<Code> for VarInt {
 /// on a busy machine says little about a link, the quiet moments after it more.
 const LOOK_FIRST: Duration = Duration::from_millis(50);
 const LOOK_LAST: Duration = Duration::from_secs(2);
+
+/// How often to see whether something came.
+const LISTEN_EVERY: Duration = Duration::from_millis(250);
 
 /// A shard that the peer has been told to send.
 #[derive(Debug)]
@@ -188,7 +191,8 @@ impl Link {
         tokio::join!(
             self.converse(outgoing),
             receive::accept(self),
-            self.watch(gauge, metered)
+            self.watch(gauge, metered),
+            self.listen()
         );
         self.outbox.close();
         let unmet = {
@@ -201,6 +205,23 @@ impl Link {
         }
         // No message comes through this channel: it ends when the last transfer drops its hold.
         let _ = transfers_over.recv().await;
+    }
+
+    /// Tells that something came from the peer, be it only an acknowledgement, until the link ends.
+    async fn listen(&self) {
+        let mut heard = self.connection.stats().udp_rx.datagrams;
+        loop {
+            tokio::select! {
+                () = sleep(LISTEN_EVERY) => {}
+                _ = self.connection.closed() => return,
+            }
+            let now = self.connection.stats().udp_rx.datagrams;
+            if now != heard {
+                heard = now;
+                // Where events wait in a queue, there are signs of life enough.
+                let _ = self.events.try_send(NetEvent::Alive { link: self.id });
+            }
+        }
     }
 
     /// Looks at the link now and then until it is gone, and tells what has become different.
@@ -343,6 +364,11 @@ impl Link {
     /// Returns the peer's address as seen from here; nothing through a relay.
     pub(crate) fn remote(&self) -> Option<SocketAddr> {
         self.sample().remote
+    }
+
+    /// Returns our own address on the path in use, as far as the system tells.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.sample().local.map(|ip| ip.to_canonical())
     }
 
     /// Looks at the path in use.

@@ -26,6 +26,7 @@ use iroh::{
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, watch},
+    task::AbortHandle,
     time::timeout,
 };
 
@@ -36,9 +37,10 @@ use crate::{
     congestion::ByDistance,
     event::{NetEvent, Transfer},
     gauge::Metered,
-    interface::{self, Interface},
+    interface,
     link::{Code, Expected, Link},
     part::Parts,
+    place::{self, Place},
     send,
     shard::{ShardSource, ShardTarget},
 };
@@ -87,6 +89,8 @@ struct Inner {
     dial_timeout: Duration,
     gates: Gates,
     links: Mutex<BTreeMap<LinkId, Arc<Link>>>,
+    /// The newest dial of each device.
+    dials: Mutex<BTreeMap<DeviceId, AbortHandle>>,
     next_link: AtomicU64,
     metered: watch::Sender<Metered>,
     events: mpsc::Sender<NetEvent>,
@@ -105,6 +109,7 @@ impl Net {
             dial_timeout: config.dial_timeout,
             gates: Gates::default(),
             links: Mutex::default(),
+            dials: Mutex::default(),
             next_link: AtomicU64::new(1),
             metered: watch::Sender::default(),
             events,
@@ -112,28 +117,42 @@ impl Net {
             beacon,
         }));
         tokio::spawn(accept::run(net.clone()));
-        let (interfaces, known) = watch::channel(interface::list().unwrap_or_default());
-        tokio::spawn(interface::watch(interfaces));
+        let (place, known) = watch::channel(Place::look());
+        tokio::spawn(place::watch(place));
         if let Some(beacon) = config.beacon {
             let events = net.0.events.clone();
             let speaker = Speaker::new(beacon, net.ports(), events, known.clone());
             // A node that was closed is silent.
             tokio::spawn(net.0.endpoint.closed().run_until(speaker.run(heard)));
         }
-        tokio::spawn(net.clone().follow_interfaces(known));
+        tokio::spawn(net.clone().follow(known));
         Ok((net, receiver))
     }
 
-    /// Tells the transport and the daemon when interfaces come, go or change addresses.
-    async fn follow_interfaces(self, mut interfaces: watch::Receiver<Vec<Interface>>) {
-        let mut addresses = self.addresses();
-        while let Some(Ok(())) = self.until_closed(interfaces.changed()).await {
+    /// Tells the transport and the daemon when interfaces come, go or change addresses, and when this
+    /// machine wakes up.
+    async fn follow(self, mut place: watch::Receiver<Place>) {
+        let mut known = (self.addresses(), place.borrow().wakes);
+        while let Some(Ok(())) = self.until_closed(place.changed()).await {
+            let now = place.borrow_and_update().clone();
+            self.drop_stranded(&now.interfaces);
             self.0.endpoint.network_change().await;
-            let found = self.addresses();
-            if found != addresses {
-                addresses.clone_from(&found);
-                self.tell(NetEvent::AddressesChanged { addresses: found })
-                    .await;
+            let found = (self.addresses(), now.wakes);
+            if found != known {
+                known.clone_from(&found);
+                let addresses = found.0;
+                self.tell(NetEvent::Arrived { addresses }).await;
+            }
+        }
+    }
+
+    /// Gives up links whose own address this machine no longer has: nothing comes back on them, which
+    /// the transport would find out much later.
+    fn drop_stranded(&self, interfaces: &[interface::Interface]) {
+        let here = |ip| interfaces.iter().any(|interface| interface.ip == ip);
+        for link in self.links().values() {
+            if link.local().is_some_and(|ip| !here(ip)) {
+                link.give_up(Code::GivenUp);
             }
         }
     }
@@ -180,19 +199,41 @@ impl Net {
 
     /// Dials a device by a gate, whose protocol name is `alpn`. Answered by [`NetEvent::LinkUp`] or
     /// [`NetEvent::DialFailed`]. Links to that device which are still up are given up first, since
-    /// a dead path of theirs would be preferred to the new one.
+    /// a dead path of theirs would be preferred to the new one. A dial of that device which is still
+    /// under way ends without an answer.
     pub fn dial(&self, device: DeviceId, addresses: &[SocketAddr], gate: Gate, alpn: Alpn) {
+        self.dial_within(device, addresses, (gate, alpn), self.0.dial_timeout);
+    }
+
+    /// Dials as [`Net::dial`] does, but fails after `patience`.
+    pub fn dial_within(
+        &self,
+        device: DeviceId,
+        addresses: &[SocketAddr],
+        (gate, alpn): (Gate, Alpn),
+        patience: Duration,
+    ) {
         for link in self.links().values().filter(|link| link.peer == device) {
             link.give_up(Code::GivenUp);
         }
         let net = self.clone();
         let addresses = addresses.to_vec();
-        tokio::spawn(async move {
-            match net.connect(device, &addresses, &alpn).await {
-                Some(connection) => net.link_up(connection, (true, gate)).await,
+        let dialling = tokio::spawn(async move {
+            match net.connect(device, &addresses, &alpn, patience).await {
+                // On a task of its own, which the next dial doesn't end.
+                Some(connection) => {
+                    drop(tokio::spawn(async move {
+                        net.link_up(connection, (true, gate)).await;
+                    }));
+                }
                 None => net.tell(NetEvent::DialFailed { device }).await,
             }
         });
+        let mut dials = self.0.dials.lock().unwrap_or_else(PoisonError::into_inner);
+        dials.retain(|_, dial| !dial.is_finished());
+        if let Some(former) = dials.insert(device, dialling.abort_handle()) {
+            former.abort();
+        }
     }
 
     async fn connect(
@@ -200,6 +241,7 @@ impl Net {
         device: DeviceId,
         addresses: &[SocketAddr],
         alpn: &[u8],
+        patience: Duration,
     ) -> Option<Connection> {
         let id = EndpointId::from_bytes(device.as_bytes()).ok()?;
         let target = addresses
@@ -207,7 +249,7 @@ impl Net {
             .fold(EndpointAddr::new(id), |target, address| {
                 target.with_ip_addr(*address)
             });
-        let dialled = timeout(self.0.dial_timeout, self.0.endpoint.connect(target, alpn)).await;
+        let dialled = timeout(patience, self.0.endpoint.connect(target, alpn)).await;
         match dialled {
             Ok(Ok(connection)) => Some(connection),
             Ok(Err(error)) => {

@@ -259,6 +259,7 @@ impl Host {
                 self.out.push(Out::Say(link, Message::Farewell(farewell)));
                 self.out.push(Out::HangUp(link));
             }
+            Effect::GiveUp { link } => self.out.push(Out::HangUp(link)),
             Effect::Append {
                 device,
                 from,

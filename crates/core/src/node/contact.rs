@@ -1,10 +1,19 @@
 //! Contacts: who is near, and whether there is a reason to dial.
 //!
 //! No work, no connection. A reason is a shard to put or to get back, a proof that is due, or news.
+//! Whoever is heard is dialled where it was heard. Whoever isn't may be in reach all the same, since
+//! not every network carries beacons: for a moment after this device has arrived somewhere, and while
+//! a link that broke may become whole again, known addresses are tried eagerly, later slowly.
 
-use alloc::{collections::BTreeMap, vec::Vec};
-use core::net::SocketAddr;
+mod address;
 
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::{cmp::Reverse, net::SocketAddr};
+
+use self::address::{Heard, same_network};
 use super::Node;
 use crate::{
     event::{Effect, Gate},
@@ -18,11 +27,16 @@ use crate::{
 /// What is known of reaching one device.
 #[derive(Clone, Debug, Default)]
 struct Contact {
-    addresses: Vec<SocketAddr>,
+    /// Where its beacons came from, and where it was met.
+    heard: Heard,
+    /// When a beacon last made up for dials that failed.
+    believed: Option<Timestamp>,
     /// Digest of what it knows, by its last beacon or our last encounter.
     news: Option<[u8; 4]>,
     /// When that digest was first heard.
     news_since: Option<Timestamp>,
+    /// Where we are now, nothing was heard of it yet: that digest may be old.
+    unheard: bool,
     /// When its beacon was last heard.
     near: Option<Timestamp>,
     last_met: Option<Timestamp>,
@@ -30,11 +44,44 @@ struct Contact {
     not_before: Timestamp,
     /// Dials and encounters in a row that brought nothing.
     failures: u32,
-    dialling: bool,
+    /// The last dial failed.
+    unreached: bool,
+    /// When the dial began that is under way.
+    dialling: Option<Timestamp>,
+    /// Until then it is dialled in a quick rhythm.
+    eager_until: Timestamp,
+    /// Its last link broke in the midst of things.
+    lost: bool,
+    /// Until then they are to be gone on with.
+    lost_until: Timestamp,
     no_room: Option<(Refusal, Timestamp)>,
     bar: Option<Bar>,
     /// It said that we don't belong, and when.
     turned_away: Option<Timestamp>,
+}
+
+impl Contact {
+    fn is_near(&self, now: Timestamp) -> bool {
+        self.near
+            .is_some_and(|near| now.since(near) <= limits::NEAR_VALID)
+    }
+
+    fn is_eager(&self, now: Timestamp) -> bool {
+        now < self.eager_until
+    }
+
+    /// Returns how long to wait for the next dial from one that begins now.
+    fn rest(&self, now: Timestamp, wanted: bool, reason: Reason) -> Span {
+        if self.is_eager(now) {
+            return limits::REDIAL_LOST;
+        }
+        // Somebody waits for what we want back.
+        let longest = match reason {
+            _ if self.is_near(now) || wanted => limits::REDIAL_AFTER,
+            Reason::Work | Reason::News => limits::SEEK_AGAIN,
+        };
+        backoff(self.failures, longest)
+    }
 }
 
 /// What the terms of the last encounter left no hope for.
@@ -57,14 +104,37 @@ enum Reason {
     Work,
 }
 
+/// How an encounter ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parting {
+    /// It brought something, so the next one may come soon.
+    pub(crate) progress: bool,
+    /// The link broke before both were done.
+    pub(crate) lost: bool,
+}
+
+/// Somebody who may be dialled now.
+struct Candidate {
+    device: DeviceId,
+    reason: Reason,
+    near: bool,
+    addresses: Vec<SocketAddr>,
+}
+
 /// Who is near or was.
 #[derive(Debug, Default)]
 pub(crate) struct Contacts {
     contacts: BTreeMap<DeviceId, Contact>,
+    /// Where this device can be dialled itself.
+    own: Vec<SocketAddr>,
+    /// When this device arrived where it is.
+    arrived: Timestamp,
     /// Something changed that may be a reason to dial.
     touched: bool,
     /// When to look again without anything changing.
     look_at: Option<Timestamp>,
+    /// There was a reason to dial somebody when last looked.
+    wanting: bool,
 }
 
 /// Returns how long to wait after so many failures in a row: twice as long each time.
@@ -79,7 +149,17 @@ impl Contacts {
     }
 
     pub(crate) fn connected(&mut self, device: DeviceId) {
-        self.contacts.entry(device).or_default().dialling = false;
+        let contact = self.contacts.entry(device).or_default();
+        contact.dialling = None;
+        contact.unreached = false;
+        // There is room for another dial.
+        self.touched = true;
+    }
+
+    /// A device was reached at this address.
+    pub(crate) fn reached(&mut self, device: DeviceId, address: SocketAddr, now: Timestamp) {
+        let contact = self.contacts.entry(device).or_default();
+        contact.heard.note(address, now);
     }
 
     pub(crate) fn met(&mut self, device: DeviceId, now: Timestamp) {
@@ -89,22 +169,38 @@ impl Contacts {
     }
 
     /// An encounter ended. If both had nothing left to do, the peer knew then what we knew.
-    /// `progress`: it brought something, so the next one may come soon.
     pub(crate) fn parted(
         &mut self,
         device: DeviceId,
         news: Option<[u8; 4]>,
-        progress: bool,
+        Parting { progress, lost }: Parting,
         now: Timestamp,
     ) {
         let contact = self.contacts.entry(device).or_default();
-        contact.dialling = false;
+        contact.dialling = None;
+        contact.unheard = false;
         if let Some(news) = news {
             contact.news = Some(news);
             contact.last_met = Some(now);
         }
         contact.failures = if progress { 0 } else { contact.failures + 1 };
+        let before = contact.not_before;
         contact.not_before = now + backoff(contact.failures, limits::REDIAL_AFTER);
+        if lost {
+            // Links that break again and again without use are not worth the hurry.
+            if progress || !contact.lost {
+                contact.lost_until = now + limits::LOST_FOR;
+                contact.eager_until = contact.lost_until;
+            }
+            if contact.is_eager(now) {
+                // Not faster than dials are, be the link up for ever so short.
+                let soon = now + limits::REDIAL_LOST;
+                contact.not_before = before.min(soon).max(now);
+            }
+        } else {
+            (contact.eager_until, contact.lost_until) = (now, now);
+        }
+        contact.lost = lost;
         self.touched = true;
     }
 
@@ -114,7 +210,8 @@ impl Contacts {
 
     pub(crate) fn dial_failed(&mut self, device: DeviceId) {
         let contact = self.contacts.entry(device).or_default();
-        contact.dialling = false;
+        contact.dialling = None;
+        contact.unreached = true;
         contact.failures += 1;
         self.touched = true;
     }
@@ -140,9 +237,9 @@ impl Contacts {
         self.touched = true;
     }
 
-    /// Has the contacts looked at again then, if not before.
-    fn look_at(&mut self, at: Timestamp) {
-        self.look_at = Some(self.look_at.map_or(at, |known| known.min(at)));
+    /// Takes where this device can be dialled.
+    pub(crate) fn set_own(&mut self, own: Vec<SocketAddr>) {
+        self.own = own;
     }
 
     /// Returns when a device was last met, if it was since the start.
@@ -158,8 +255,23 @@ impl Contacts {
 
     /// Tells whether a device's beacon was heard lately.
     pub(crate) fn is_near(&self, device: DeviceId, now: Timestamp) -> bool {
-        let near = self.contacts.get(&device).and_then(|contact| contact.near);
-        near.is_some_and(|near| now.since(near) <= limits::NEAR_VALID)
+        let contact = self.contacts.get(&device);
+        contact.is_some_and(|contact| contact.is_near(now))
+    }
+
+    /// Tells whether there was a reason to dial somebody when last looked.
+    pub(crate) const fn is_wanting(&self) -> bool {
+        self.wanting
+    }
+
+    fn dials(&self) -> usize {
+        let contacts = self.contacts.values();
+        contacts.filter(|it| it.dialling.is_some()).count()
+    }
+
+    /// Has the contacts looked at again then, if not before.
+    fn look_again(&mut self, at: Timestamp) {
+        self.look_at = Some(self.look_at.map_or(at, |known| known.min(at)));
     }
 }
 
@@ -180,19 +292,75 @@ impl Node {
         }
         contact.news = Some(news);
         contact.near = Some(now);
-        if contact.addresses != addresses {
-            // It started anew or moved: what failed before says nothing, and a dial that is under way
-            // goes where it no longer is.
-            contact.addresses = addresses;
+        contact.unheard = false;
+        let mut new = false;
+        for address in addresses {
+            new |= contact.heard.note(address, now);
+        }
+        let long_ago = |believed| now.since(believed) >= limits::BELIEVE_AGAIN;
+        if new {
             contact.bar = None;
-            contact.dialling = false;
+        }
+        if (new || contact.unreached) && contact.believed.is_none_or(long_ago) {
+            // It started anew, moved or is back, and a dial that is under way may go where it no longer
+            // is. Not believed more often, since beacons can be
+            // replayed from elsewhere.
+            contact.believed = Some(now);
+            contact.dialling = None;
+            contact.not_before = now;
+        } else if contact.is_eager(now)
+            && (contact.dialling).is_none_or(|since| now.since(since) >= limits::REDIAL_HEARD)
+        {
+            // The way is free again, while a dial under way still waits to repeat itself.
+            contact.dialling = None;
+            contact.not_before = now;
+        }
+        self.leave_silent(device);
+        self.contacts.touch();
+    }
+
+    /// This device came into a network, woke up, or got another address: who is in reach is to be
+    /// found out anew. Some of those whom no beacon tells of are dialled where they were last known.
+    pub(super) fn arrived(&mut self) {
+        let now = self.now;
+        self.contacts.arrived = now;
+        for contact in self.contacts.contacts.values_mut() {
+            contact.near = None;
+            contact.believed = None;
+        }
+        let mut known = Vec::new();
+        for (device, member) in self.devices_of_others() {
+            let contact = self.contacts.contacts.get(&device);
+            let contact = contact.cloned().unwrap_or_default();
+            let addresses = self.known_addresses(device, &contact, false);
+            if addresses.is_empty() {
+                continue;
+            }
+            let own = &self.contacts.own;
+            let here =
+                (addresses.iter()).any(|address| own.iter().any(|own| same_network(own, address)));
+            let work = self.reason(member, device, &contact) == Some(Reason::Work);
+            known.push((Reverse((work, here, contact.last_met)), device));
+        }
+        known.sort_unstable();
+        for (_, device) in known.into_iter().take(limits::REACH_MAX) {
+            let contact = self.contacts.contacts.entry(device).or_default();
+            contact.unheard = true;
             contact.failures = 0;
             contact.not_before = now;
+            contact.eager_until = contact.eager_until.max(now + limits::REACH_FOR);
         }
         self.contacts.touch();
     }
 
-    /// Dials whoever there is a reason to dial.
+    fn devices_of_others(&self) -> Vec<(DeviceId, MemberId)> {
+        let devices = self.circle.devices();
+        devices
+            .filter(|(device, _)| *device != self.device)
+            .collect()
+    }
+
+    /// Dials whoever there is a reason to dial, so many at a time.
     pub(super) fn make_contacts(&mut self) {
         let due = self.contacts.look_at.is_some_and(|at| at <= self.now);
         if !self.contacts.touched && !due {
@@ -200,74 +368,98 @@ impl Node {
         }
         self.contacts.touched = false;
         self.contacts.look_at = None;
-        let (own, devices) = (self.device, self.circle.devices());
-        let devices: Vec<_> = devices.filter(|(device, _)| *device != own).collect();
-        for (device, member) in devices {
-            self.make_contact(member, device);
+        self.contacts.wanting = false;
+        let mut candidates = Vec::new();
+        for (device, member) in self.devices_of_others() {
+            candidates.extend(self.candidate(member, device));
+        }
+        candidates.sort_by_key(|it| Reverse((it.near, it.reason)));
+        let room = limits::DIALS_MAX.saturating_sub(self.contacts.dials());
+        // Who finds no room is looked at again when a dial ends.
+        for candidate in candidates.into_iter().take(room) {
+            self.dial(candidate);
         }
     }
 
-    fn make_contact(&mut self, member: MemberId, device: DeviceId) {
-        if self
-            .encounters
-            .values()
-            .any(|encounter| encounter.peer == device)
-        {
-            return;
+    /// Returns how to dial a device if there is a reason to do so now, or notes when to look again.
+    fn candidate(&mut self, member: MemberId, device: DeviceId) -> Option<Candidate> {
+        let met = |encounter: &super::Encounter| encounter.peer == device;
+        if self.encounters.values().any(met) {
+            return None;
         }
-        let contact = self
-            .contacts
-            .contacts
-            .get(&device)
-            .cloned()
-            .unwrap_or_default();
-        if contact.dialling {
-            return;
-        }
-        let near = contact
-            .near
-            .is_some_and(|near| self.now.since(near) <= limits::NEAR_VALID);
+        let now = self.now;
+        let contact = self.contacts.contacts.get(&device);
+        let contact = contact.cloned().unwrap_or_default();
+        let near = contact.is_near(now);
         let Some(reason) = self.reason(member, device, &contact) else {
-            if let Some(bar) = contact.bar.filter(|bar| bar.until > self.now) {
-                self.contacts.look_at(bar.until);
+            if let Some(bar) = contact.bar.filter(|bar| bar.until > now) {
+                self.contacts.look_again(bar.until);
             }
-            return;
+            return None;
         };
+        self.contacts.wanting |= near || reason == Reason::Work;
+        if contact.dialling.is_some() {
+            return None;
+        }
         let mut earliest = contact.not_before;
         if let Some(turned_away) = contact.turned_away {
             earliest = earliest.max(turned_away + limits::REACH_AGAIN);
         }
         if near && reason == Reason::News && self.device > device {
             // The other one has the same reason and dials first.
-            let heard = contact.news_since.unwrap_or(self.now);
+            let heard = contact.news_since.unwrap_or(now);
             earliest = earliest.max(heard + limits::DIAL_DEFER);
         }
-        let mut addresses = if near { contact.addresses } else { Vec::new() };
+        if !near && reason == Reason::News {
+            // A beacon may tell that nothing is new.
+            earliest = earliest.max(self.contacts.arrived + limits::HEAR_FIRST);
+        }
+        let addresses = self.known_addresses(device, &contact, near);
+        if addresses.is_empty() {
+            return None;
+        }
+        if earliest > now {
+            self.contacts.look_again(earliest);
+            return None;
+        }
+        Some(Candidate {
+            device,
+            reason,
+            near,
+            addresses,
+        })
+    }
+
+    /// Returns where to dial a device, best first.
+    fn known_addresses(&self, device: DeviceId, contact: &Contact, near: bool) -> Vec<SocketAddr> {
+        let oldest = self.now.0.saturating_sub(limits::NEAR_VALID.0);
+        let since = Timestamp(if near { oldest } else { 0 });
+        let mut addresses: Vec<SocketAddr> = contact.heard.since(since).collect();
         if let Some((_, known)) = self.circle.addresses(device) {
             addresses.extend(known.direct.iter().copied());
         }
-        let mut seen = alloc::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         addresses.retain(|address| seen.insert(*address));
-        if addresses.is_empty() {
-            return;
-        }
-        if earliest > self.now {
-            return self.contacts.look_at(earliest);
-        }
-        // Somebody waits for what we want back.
-        let longest = if near || self.fetch_wants(device) {
-            limits::REDIAL_AFTER
-        } else {
-            limits::REACH_AGAIN
-        };
-        let now = self.now;
+        addresses.truncate(limits::ADDRESSES_MAX);
+        addresses
+    }
+
+    fn dial(&mut self, candidate: Candidate) {
+        let (now, device) = (self.now, candidate.device);
+        let wanted = self.fetch_wants(device);
         let contact = self.contacts.contacts.entry(device).or_default();
-        contact.dialling = true;
-        contact.not_before = now + backoff(contact.failures, longest);
+        contact.dialling = Some(now);
+        contact.not_before = now + contact.rest(now, wanted, candidate.reason);
+        let patience = match now < contact.lost_until || (contact.is_eager(now) && !candidate.near)
+        {
+            true => limits::REDIAL_LOST,
+            false => limits::DIAL_PATIENCE,
+        };
         self.effect(Effect::Dial {
             device,
-            addresses,
+            addresses: candidate.addresses,
             gate: Gate::Circle,
+            patience,
         });
     }
 
@@ -280,6 +472,9 @@ impl Node {
         if self.paused_until().is_some() {
             return None;
         }
+        if self.now < contact.lost_until {
+            return Some(Reason::Work);
+        }
         let bulk = self
             .bulk_at_best()
             .min(bar.map_or(Bulk::Everything, |bar| bar.bulk));
@@ -288,7 +483,11 @@ impl Node {
         if member != self.member && (puts || audits) {
             return Some(Reason::Work);
         }
-        let news = contact.news.is_none_or(|news| news != self.circle_news());
+        let news = match contact.news {
+            Some(_) if contact.unheard && contact.is_eager(self.now) => true,
+            Some(news) => news != self.circle_news(),
+            None => contact.is_eager(self.now),
+        };
         news.then_some(Reason::News)
     }
 

@@ -25,7 +25,7 @@ const KNOCK_AGAIN: Span = Span::secs(2);
 
 /// A guest's tries to get in.
 #[derive(Debug)]
-pub(super) struct Knocking {
+pub(crate) struct Knocking {
     gate: Gate,
     secret: Option<InviteSecret>,
     doors: Vec<(DeviceId, Vec<SocketAddr>)>,
@@ -140,6 +140,7 @@ impl Node {
                 device,
                 addresses,
                 gate,
+                patience: limits::DIAL_PATIENCE,
             });
         }
     }

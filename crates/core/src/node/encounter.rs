@@ -6,7 +6,7 @@ use alloc::{
 };
 use core::num::NonZeroU64;
 
-use super::Node;
+use super::{Node, contact::Parting};
 use crate::{
     event::{Effect, Gate, LinkClass, LinkId, Notice},
     id::{DeviceId, MemberId, PackId, ShardId},
@@ -92,8 +92,20 @@ pub(crate) struct Encounter {
     pub(crate) idle_heard: bool,
     /// Since when both have been idle.
     pub(crate) quiet_since: Option<Timestamp>,
+    /// When the peer last said something.
     pub(crate) last_heard: Timestamp,
     pub(crate) last_ping: Timestamp,
+    /// When there was last any sign of life.
+    pub(crate) last_sign: Timestamp,
+    /// When it was asked for one, if none has come since.
+    pub(crate) asked: Option<Timestamp>,
+    /// Our hello waits until an older link to the same peer is gone, so that what came over that one
+    /// is on the disk before more of the same shard is offered.
+    hello_owed: bool,
+    /// The peer's hello, which waits with ours.
+    hello_held: Option<Hello>,
+    /// It was given up for silence.
+    lost: bool,
     /// Something was told, moved or proved.
     pub(crate) progress: bool,
     pub(crate) bytes_sent: u64,
@@ -135,6 +147,11 @@ impl Encounter {
             quiet_since: None,
             last_heard: now,
             last_ping: now,
+            last_sign: now,
+            asked: None,
+            hello_owed: false,
+            hello_held: None,
+            lost: false,
             progress: false,
             bytes_sent: 0,
             bytes_received: 0,
@@ -162,6 +179,41 @@ impl Encounter {
 
     fn is_busy(&self) -> bool {
         !self.is_still() || !self.serves.is_empty() || !self.receives.is_empty() || self.proving > 0
+    }
+
+    /// Something is to come from the peer, so that silence means something.
+    fn is_awaited(&self) -> bool {
+        !self.is_open() || self.is_busy() || !(self.idle_said && self.idle_heard)
+    }
+
+    /// Notes a sign of life.
+    fn sign(&mut self, now: Timestamp) {
+        self.last_sign = now;
+        self.asked = None;
+    }
+
+    /// Returns when to send the next ping.
+    fn ping_at(&self) -> Timestamp {
+        let usual = self.last_heard.max(self.last_ping) + limits::PING_AFTER;
+        if self.is_awaited() && self.asked.is_none() {
+            usual.min(self.last_sign + limits::PING_BUSY)
+        } else {
+            usual
+        }
+    }
+
+    /// Returns when the peer counts as gone, if nothing comes until then.
+    fn dead_at(&self) -> Timestamp {
+        let silent = self.last_heard + limits::LIVENESS;
+        match self.asked.filter(|_| self.is_awaited()) {
+            Some(asked) => silent.min(asked + limits::PONG_WAIT),
+            None => silent,
+        }
+    }
+
+    /// Tells whether a sign of life is overdue, though not by as much that the link is given up.
+    pub(crate) fn is_silent(&self, now: Timestamp) -> bool {
+        self.stage != Stage::Closing && now.since(self.last_sign) > limits::PING_BUSY
     }
 }
 
@@ -194,26 +246,43 @@ impl Node {
             }
             return;
         }
-        if let Some((old, theirs)) = self.circle_link(peer) {
-            // Both dialled at once: the lower id's call stands. The same side again: it lost the old.
+        if let Some((old, theirs, silent)) = self.circle_link(peer) {
+            // Both dialled at once: the lower id's call stands. The same side again, or a silent link:
+            // the peer lost the old one.
             let we_are_lower = self.device < peer;
-            if theirs != dialled && dialled != we_are_lower {
+            if !silent && theirs != dialled && dialled != we_are_lower {
                 return self.effect(Effect::Close {
                     link,
                     farewell: Farewell::Done,
                 });
             }
-            self.close(old, Farewell::Done);
+            if silent || theirs == dialled {
+                self.give_up(old);
+            } else {
+                self.close(old, Farewell::Done);
+            }
         }
+        encounter.hello_owed = self.encounters.values().any(|it| it.peer == peer);
+        let ready = !encounter.hello_owed;
         self.encounters.insert(link, encounter);
-        self.say_hello(link);
+        if ready {
+            self.say_hello(link);
+        }
     }
 
-    fn circle_link(&self, peer: DeviceId) -> Option<(LinkId, bool)> {
+    /// Something came from the peer.
+    pub(super) fn alive(&mut self, link: LinkId) {
+        if let Some(encounter) = self.encounters.get_mut(&link) {
+            encounter.sign(self.now);
+        }
+    }
+
+    /// Returns the link to a peer, which side dialled, and whether it is silent.
+    fn circle_link(&self, peer: DeviceId) -> Option<(LinkId, bool, bool)> {
         let mut links = self.encounters.iter();
         let (link, encounter) = links
             .find(|(_, encounter)| encounter.peer == peer && encounter.stage != Stage::Closing)?;
-        Some((*link, encounter.dialled))
+        Some((*link, encounter.dialled, encounter.is_silent(self.now)))
     }
 
     /// More is known of a link: what it was taken for may have been wrong.
@@ -287,15 +356,59 @@ impl Node {
         if encounter.member.is_some() {
             self.note_encounter(&encounter);
         }
+        let peer = encounter.peer;
+        let others = self.encounters.iter().filter(|(_, it)| it.peer == peer);
+        let others: Vec<LinkId> = others.map(|(link, _)| *link).collect();
+        let lost = encounter.stage != Stage::Closing || encounter.lost;
         let news = self.circle_news();
         let calm = encounter.idle_said && encounter.idle_heard;
         let told = calm.then_some(news);
-        self.contacts
-            .parted(encounter.peer, told, encounter.progress, self.now);
+        self.contacts.parted(
+            peer,
+            told,
+            Parting {
+                progress: encounter.progress,
+                lost: lost && others.is_empty(),
+            },
+            self.now,
+        );
         self.bar(&encounter);
         if let Some(reason) = encounter.no_room {
             self.contacts
                 .no_room(encounter.peer, reason, self.now + limits::NO_ROOM_WAIT);
+        }
+        if let [only] = others[..]
+            && let Some(next) = self.encounters.get_mut(&only)
+            && core::mem::take(&mut next.hello_owed)
+            && next.stage != Stage::Closing
+        {
+            let held = next.hello_held.take();
+            self.say_hello(only);
+            if let Some(hello) = held {
+                self.hello(only, hello);
+            }
+        }
+    }
+
+    /// Closes without a word, once: the peer is out of reach.
+    fn give_up(&mut self, link: LinkId) {
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        if encounter.stage != Stage::Closing {
+            encounter.stage = Stage::Closing;
+            encounter.lost = true;
+            self.effect(Effect::GiveUp { link });
+        }
+    }
+
+    /// Gives up the link to a peer that was heard elsewhere while the link is silent.
+    pub(super) fn leave_silent(&mut self, peer: DeviceId) {
+        let now = self.now;
+        let silent = (self.encounters.iter())
+            .find(|(_, it)| it.peer == peer && it.gate == Gate::Circle && it.is_silent(now));
+        if let Some((link, _)) = silent {
+            self.give_up(*link);
         }
     }
 
@@ -330,7 +443,9 @@ impl Node {
             return;
         };
         encounter.last_heard = now;
+        encounter.sign(now);
         let stage = encounter.stage;
+        let owed = encounter.hello_owed;
         if !matches!(
             message,
             Message::Idle | Message::Ping(_) | Message::Pong(_) | Message::Farewell(_)
@@ -347,6 +462,9 @@ impl Node {
             (_, Message::Ping(number)) => self.send(link, Message::Pong(number)),
             (_, Message::Pong(_)) => {}
             (_, Message::Farewell(farewell)) => self.farewell(link, farewell),
+            (Stage::AwaitingHello, Message::Hello(hello)) if owed => {
+                encounter.hello_held = Some(hello);
+            }
             (Stage::AwaitingHello, Message::Hello(hello)) => self.hello(link, hello),
             (Stage::AwaitingKnock, Message::Knock(knock)) => self.knocked(link, knock),
             (Stage::Knocking, Message::Welcome(welcome)) => self.welcomed(link, welcome),
@@ -520,22 +638,27 @@ impl Node {
     /// Closes what is done, pings what is silent, gives up what is dead.
     pub(super) fn watch_encounters(&mut self) {
         let now = self.now;
+        let mut dead = Vec::new();
         let mut closing = Vec::new();
         let mut pings = Vec::new();
         for (link, encounter) in &mut self.encounters {
             if encounter.stage == Stage::Closing {
                 continue;
             }
-            let dead = now.since(encounter.last_heard) >= limits::LIVENESS;
             let done = (encounter.quiet_since)
                 .is_some_and(|since| now >= since + patience(encounter.dialled));
-            if dead || done {
+            if now >= encounter.dead_at() {
+                dead.push(*link);
+            } else if done {
                 closing.push(*link);
-            } else if now.since(encounter.last_heard.max(encounter.last_ping)) >= limits::PING_AFTER
-            {
+            } else if now >= encounter.ping_at() {
                 encounter.last_ping = now;
+                encounter.asked.get_or_insert(now);
                 pings.push(*link);
             }
+        }
+        for link in dead {
+            self.give_up(link);
         }
         for link in closing {
             self.close(link, Farewell::Done);
@@ -552,8 +675,7 @@ impl Node {
             .values()
             .filter(|encounter| encounter.stage != Stage::Closing);
         live.flat_map(|encounter| {
-            let ping = encounter.last_heard.max(encounter.last_ping) + limits::PING_AFTER;
-            let dead = encounter.last_heard + limits::LIVENESS;
+            let (ping, dead) = (encounter.ping_at(), encounter.dead_at());
             let quiet = encounter
                 .quiet_since
                 .map(|since| since + patience(encounter.dialled));

@@ -235,7 +235,15 @@ impl Node {
     }
 
     pub(super) fn locate(&mut self, addresses: Addresses) {
+        let others = |address: &core::net::SocketAddr| !address.ip().is_loopback();
+        self.contacts.set_own(addresses.direct.clone());
         let known = self.circle.addresses(self.device).map(|(_, known)| known);
+        if known.is_some_and(|known| known.direct.iter().any(others))
+            && !addresses.direct.iter().any(others)
+        {
+            // Out of reach: where we were is where to look for us.
+            return;
+        }
         if known != Some(&addresses) && (known.is_some() || !addresses.direct.is_empty()) {
             // Before we belong to a circle nobody needs to find us.
             let _ = self.append(&Body::Located(addresses));

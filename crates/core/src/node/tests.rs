@@ -30,6 +30,7 @@ extern crate std;
 
 mod outlook;
 mod presence;
+mod reach;
 
 /// One device: a node and the shell around it.
 struct Host {
@@ -63,6 +64,9 @@ struct World {
     /// What a device knows of its links from the start, if they are not near.
     facts: BTreeMap<DeviceId, LinkFacts>,
     rates: BTreeMap<(DeviceId, LinkId), Option<NonZeroU64>>,
+    /// Nothing arrives, and no dial succeeds.
+    silent: bool,
+    dials: usize,
 }
 
 fn words(at: u8) -> Words {
@@ -94,6 +98,8 @@ impl World {
             waiting: None,
             facts: BTreeMap::new(),
             rates: BTreeMap::new(),
+            silent: false,
+            dials: 0,
         };
         let (identity, entries) = found(identity(1), &[1; 32], now);
         let device = world.add(identity, entries);
@@ -266,6 +272,9 @@ impl World {
 
     fn deliver(&mut self, from: DeviceId, link: LinkId, message: Message) {
         self.control_bytes += crate::codec::encode(&message).len() as u64 + 4;
+        if self.silent {
+            return;
+        }
         if let Some(to) = self.other(link, from) {
             self.tell(to, Event::Message { link, message });
         }
@@ -292,7 +301,8 @@ impl World {
     fn act(&mut self, me: DeviceId, effect: Effect) {
         match effect {
             Effect::Dial { device, gate, .. } => {
-                if !self.hosts.get(&device).is_some_and(|host| host.up) {
+                self.dials += 1;
+                if self.silent || !self.hosts.get(&device).is_some_and(|host| host.up) {
                     return self.tell(me, Event::DialFailed { device });
                 }
                 self.next_link += 1;
@@ -326,6 +336,11 @@ impl World {
             Effect::Close { link, farewell } => {
                 self.deliver(me, link, Message::Farewell(farewell));
                 self.cut(link);
+            }
+            Effect::GiveUp { link } => {
+                // The other end finds out by itself.
+                self.links.remove(&link);
+                self.tell(me, Event::LinkDown { link });
             }
             Effect::Reserve { link, shard, .. } => {
                 self.tell(

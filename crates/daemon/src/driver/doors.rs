@@ -21,6 +21,7 @@ struct Cause {
     epoch: u64,
     flags: Flags,
     knocking: Option<Gate>,
+    idle: bool,
 }
 
 /// The doors as they were set last.
@@ -55,6 +56,7 @@ impl Doors {
             epoch: gate::epoch(now),
             flags: node.beacon_flags(),
             knocking: self.knocking,
+            idle: node.is_idle(),
         };
         if self.cause.as_ref() == Some(&cause) {
             return;
@@ -95,7 +97,7 @@ impl Doors {
             seeds: own.into_iter().chain(door).collect(),
             flags: node.beacon_flags(),
             news: node.news(),
-            idle: false,
+            idle: node.is_idle(),
         }
     }
 

@@ -225,6 +225,7 @@ impl Shards {
                 self.forget(link);
                 Event::LinkDown { link }
             }
+            NetEvent::Alive { link } => Event::Alive { link },
             NetEvent::DialFailed { device } => Event::DialFailed { device },
             NetEvent::Message { link, message } => Event::Message { link, message },
             NetEvent::Garbage { link } => Event::Garbage { link },
@@ -267,7 +268,7 @@ impl Shards {
                 beacon,
                 address,
             } => heard(who, &beacon, address),
-            NetEvent::AddressesChanged { .. } => return None,
+            NetEvent::Arrived { .. } => return None,
         })
     }
 

@@ -9,26 +9,19 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     sync::Arc,
-    time::Duration,
 };
 
 use carryall_core::beacon::BEACON_BYTES;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::UdpSocket, sync::mpsc, task::JoinSet, time::sleep};
+use tokio::{net::UdpSocket, sync::mpsc, task::JoinSet};
 
+use super::listen::{Caught, Sieve, listen};
 use crate::{config::BeaconConfig, interface::Interface};
 
-/// Packets that may wait to be looked at; a flood loses the rest.
-const PACKETS_WAITING_MAX: usize = 256;
-/// Pause after a socket error, so that a broken socket does not spin.
-const ERROR_PAUSE: Duration = Duration::from_millis(100);
-
-/// A packet of a beacon's length.
-#[derive(Debug)]
-pub(super) struct Packet {
-    pub(super) bytes: [u8; BEACON_BYTES],
-    pub(super) from: SocketAddr,
-}
+/// Beacons that may wait to be answered. Only those of friends, and none twice, come so far.
+const CAUGHT_MAX: usize = 256;
+/// What the kernel keeps while we are busy, as far as it lets us: a tenth of a second of a flood.
+const EAR_BYTES: usize = 4 << 20;
 
 /// A socket that speaks on one interface and hears the answers.
 #[derive(Debug)]
@@ -53,24 +46,29 @@ impl Mouth {
 #[derive(Debug)]
 pub(super) struct Sockets {
     mouths: Vec<Mouth>,
-    packets: mpsc::Receiver<Packet>,
+    /// An interface refused, which may change: a new IPv6 address is of use after a second.
+    incomplete: bool,
+    caught: mpsc::Receiver<Caught>,
     /// Keeps the channel open where there is nothing to listen to.
-    _open: mpsc::Sender<Packet>,
+    _open: mpsc::Sender<Caught>,
     _listeners: JoinSet<()>,
 }
 
 impl Sockets {
     /// Opens what can be opened: an interface that refuses is left out.
-    pub(super) fn open(config: &BeaconConfig, interfaces: &[Interface]) -> Self {
+    pub(super) fn open(
+        config: &BeaconConfig,
+        interfaces: &[Interface],
+        sieve: &Arc<Sieve>,
+    ) -> Self {
         let usable = usable(interfaces, config.loopback_only);
-        let (sender, packets) = mpsc::channel(PACKETS_WAITING_MAX);
+        let (sender, caught) = mpsc::channel(CAUGHT_MAX);
         let mut listeners = JoinSet::new();
         let ears = [ear_v4(config, &usable), ear_v6(config, &usable)];
         for ear in ears {
             match ear {
                 Ok(Some(ear)) => {
-                    let local_only = config.loopback_only;
-                    listeners.spawn(listen(Arc::new(ear), sender.clone(), local_only));
+                    listeners.spawn(listen(Arc::new(ear), Arc::clone(sieve), sender.clone()));
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -79,36 +77,46 @@ impl Sockets {
             }
         }
         let mut mouths = Vec::new();
+        let mut incomplete = false;
         for interface in usable {
             match mouth(config, &interface) {
                 Ok((socket, targets)) => {
                     let socket = Arc::new(socket);
-                    let heard = listen(Arc::clone(&socket), sender.clone(), config.loopback_only);
-                    listeners.spawn(heard);
+                    let (hears, sieve) = (Arc::clone(&socket), Arc::clone(sieve));
+                    listeners.spawn(listen(hears, sieve, sender.clone()));
                     mouths.push(Mouth {
                         interface,
                         targets,
                         socket,
                     });
                 }
-                Err(error) => tracing::debug!(ip = %interface.ip, %error, "no beacon here"),
+                Err(error) => {
+                    incomplete = true;
+                    tracing::debug!(ip = %interface.ip, %error, "no beacon here");
+                }
             }
         }
         Self {
             mouths,
-            packets,
+            incomplete,
+            caught,
             _open: sender,
             _listeners: listeners,
         }
     }
 
-    /// Returns the next packet.
-    pub(super) async fn hear(&mut self) -> Packet {
-        match self.packets.recv().await {
-            Some(packet) => packet,
+    /// Returns the next beacon of somebody known.
+    pub(super) async fn hear(&mut self) -> Caught {
+        match self.caught.recv().await {
+            Some(caught) => caught,
             // Not while this holds a sender.
             None => std::future::pending().await,
         }
+    }
+
+    /// Tells whether to open them again soon.
+    pub(super) const fn are_incomplete(&self) -> bool {
+        self.incomplete
     }
 
     pub(super) fn mouths(&self) -> &[Mouth] {
@@ -140,30 +148,6 @@ fn usable(interfaces: &[Interface], loopback_only: bool) -> Vec<Interface> {
         }
     });
     usable.cloned().collect()
-}
-
-/// Passes on packets of the right length until the sockets are dropped.
-async fn listen(socket: Arc<UdpSocket>, packets: mpsc::Sender<Packet>, local_only: bool) {
-    // One byte more, to tell a longer packet from a beacon.
-    let mut buffer = [0; BEACON_BYTES + 1];
-    loop {
-        match socket.recv_from(&mut buffer).await {
-            Ok((BEACON_BYTES, from)) => {
-                // A socket on every address also hears groups that others joined elsewhere.
-                if local_only && !from.ip().is_loopback() {
-                    continue;
-                }
-                let mut bytes = [0; BEACON_BYTES];
-                bytes.copy_from_slice(&buffer[..BEACON_BYTES]);
-                let _ = packets.try_send(Packet { bytes, from });
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(%error, "beacon socket");
-                sleep(ERROR_PAUSE).await;
-            }
-        }
-    }
 }
 
 /// Opens the shared IPv4 port and joins the group on every interface.
@@ -234,6 +218,8 @@ fn shared(domain: Domain) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
     socket.set_reuse_port(true)?;
+    // Less will do.
+    let _ = socket.set_recv_buffer_size(EAR_BYTES);
     Ok(socket)
 }
 

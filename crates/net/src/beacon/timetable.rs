@@ -11,6 +11,8 @@ use crate::config::Rhythm;
 pub(super) struct Timetable {
     rhythm: Rhythm,
     moments: Vec<Instant>,
+    /// How many of them belong to a burst.
+    burst: usize,
 }
 
 impl Timetable {
@@ -19,6 +21,7 @@ impl Timetable {
         Self {
             rhythm,
             moments: Vec::new(),
+            burst: 0,
         }
     }
 
@@ -29,6 +32,7 @@ impl Timetable {
             .map(|wait| now + jittered(*wait, percent, random()))
             .collect();
         self.moments.sort_by(|a, b| b.cmp(a));
+        self.burst = self.moments.len();
     }
 
     /// Returns the next moment.
@@ -36,9 +40,15 @@ impl Timetable {
         self.moments.last().copied()
     }
 
+    /// Tells whether the next moment is one of a burst.
+    pub(super) const fn is_burst(&self) -> bool {
+        self.burst > 0
+    }
+
     /// Notes that the beacon spoke: what was due is done, and after a burst comes the steady rhythm.
     pub(super) fn spoken(&mut self, now: Instant, idle: bool, mut random: impl FnMut() -> u32) {
         self.moments.retain(|moment| *moment > now);
+        self.burst = self.burst.min(self.moments.len());
         if self.moments.is_empty() {
             let wait = match idle {
                 true => self.rhythm.idle,
@@ -65,8 +75,9 @@ mod tests {
 
     fn waits(timetable: &mut Timetable, start: Instant, idle: bool, random: u32) -> Vec<u64> {
         let mut waits = Vec::new();
-        for _ in 0..5 {
+        for number in 0..6 {
             let due = timetable.due().unwrap();
+            assert_eq!(timetable.is_burst(), number < 4);
             // To hundredths of a second.
             let hundredths = ((due - start).as_millis() + 5) / 10;
             waits.push(hundredths.try_into().unwrap());
@@ -81,10 +92,10 @@ mod tests {
         assert_eq!(timetable.due(), None, "silent until announced");
         let start = Instant::now();
         for (idle, random, expected) in [
-            (false, 0, [0, 75, 225, 2_475, 4_725]),
-            (false, MIDDLE, [0, 100, 300, 3_300, 6_300]),
-            (false, u32::MAX, [0, 125, 375, 4_125, 7_875]),
-            (true, MIDDLE, [0, 100, 300, 12_300, 24_300]),
+            (false, 0, [0, 19, 75, 225, 2_475, 4_725]),
+            (false, MIDDLE, [0, 25, 100, 300, 3_300, 6_300]),
+            (false, u32::MAX, [0, 31, 125, 375, 4_125, 7_875]),
+            (true, MIDDLE, [0, 25, 100, 300, 12_300, 24_300]),
         ] {
             timetable.announce(start, || random);
             assert_eq!(waits(&mut timetable, start, idle, random), expected);
@@ -100,7 +111,7 @@ mod tests {
         let later = start + Duration::from_millis(500);
         timetable.announce(later, || MIDDLE);
         assert_eq!(timetable.due(), Some(later));
-        assert_eq!(timetable.moments.len(), 3);
+        assert_eq!(timetable.moments.len(), 4);
     }
 
     #[test]

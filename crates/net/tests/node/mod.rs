@@ -52,7 +52,11 @@ impl Node {
                 .await
                 .expect("an event comes in time")
                 .expect("the network runs");
-            if !matches!(event, NetEvent::LinkMeasured { .. }) {
+            // Signs of life and measurements come whenever they like.
+            if !matches!(
+                event,
+                NetEvent::LinkMeasured { .. } | NetEvent::Alive { .. }
+            ) {
                 return event;
             }
         }
