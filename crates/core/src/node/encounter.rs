@@ -181,9 +181,10 @@ impl Encounter {
         !self.is_still() || !self.serves.is_empty() || !self.receives.is_empty() || self.proving > 0
     }
 
-    /// Something is to come from the peer, so that silence means something.
+    /// Something is to come from the peer, so that silence means something. One that only has not
+    /// said that it is idle may be waiting for its disk, for hours.
     fn is_awaited(&self) -> bool {
-        !self.is_open() || self.is_busy() || !(self.idle_said && self.idle_heard)
+        !self.is_open() || self.is_busy()
     }
 
     /// Notes a sign of life.
