@@ -235,6 +235,11 @@ impl Lab {
     }
 
     fn wake(&mut self, machine: usize) {
+        if self.machines[machine].wake != Some(self.now) {
+            // An earlier one was asked for since. Were this heeded, it would ask for the next one a
+            // second time, and that one too.
+            return;
+        }
         self.machines[machine].wake = None;
         let clock = self.machines[machine].clock(self.now);
         let Some(host) = &mut self.machines[machine].host else {
