@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use if_addrs::{IfAddr, Interface as Found};
+use if_addrs::{IfAddr, IfOperStatus, Interface as Found};
 
 /// One address of one interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +45,19 @@ impl Interface {
 
 /// Returns the addresses of all interfaces that are up and have a carrier, in a fixed order.
 pub(crate) fn list() -> io::Result<Vec<Interface>> {
+    those(Found::is_oper_up)
+}
+
+/// Returns the addresses of all interfaces that aren't down, in a fixed order. A cable that was
+/// plugged in just now takes the kernel up to a second to tell of, while its address can be dialled.
+pub(crate) fn configured() -> io::Result<Vec<Interface>> {
+    those(|interface| interface.oper_status != IfOperStatus::Down)
+}
+
+fn those(wanted: impl Fn(&Found) -> bool) -> io::Result<Vec<Interface>> {
     let mut interfaces: Vec<_> = if_addrs::get_if_addrs()?
         .into_iter()
-        .filter(Found::is_oper_up)
+        .filter(wanted)
         .map(|interface| {
             let (prefix, broadcast) = match &interface.addr {
                 IfAddr::V4(addr) => (addr.prefixlen, addr.broadcast),
@@ -95,6 +105,9 @@ mod tests {
 
     #[test]
     fn this_machine_has_a_loopback() {
-        assert!(list().unwrap().iter().any(|i| i.ip.is_loopback()));
+        let with_carrier = list().unwrap();
+        assert!(with_carrier.iter().any(|i| i.ip.is_loopback()));
+        let configured = configured().unwrap();
+        assert!(with_carrier.iter().all(|i| configured.contains(i)));
     }
 }

@@ -132,15 +132,15 @@ impl Net {
     /// Tells the transport and the daemon when interfaces come, go or change addresses, and when this
     /// machine wakes up.
     async fn follow(self, mut place: watch::Receiver<Place>) {
-        let mut known = (self.addresses(), place.borrow().wakes);
+        let mut known = (self.addresses(), place.borrow().clone());
         while let Some(Ok(())) = self.until_closed(place.changed()).await {
             let now = place.borrow_and_update().clone();
             self.drop_stranded(&now.interfaces);
             self.0.endpoint.network_change().await;
-            let found = (self.addresses(), now.wakes);
+            let found = (self.addresses(), now);
             if found != known {
-                known.clone_from(&found);
-                let addresses = found.0;
+                known = found;
+                let addresses = known.0.clone();
                 self.tell(NetEvent::Arrived { addresses }).await;
             }
         }
@@ -389,7 +389,7 @@ impl Net {
     /// Returns the addresses at which this node can be dialled from this machine's networks; those
     /// of the loopback interface only where there are no others.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let interfaces = interface::list().unwrap_or_default();
+        let interfaces = interface::configured().unwrap_or_default();
         let mut addresses = Vec::new();
         for bound in self.0.endpoint.bound_sockets() {
             if !bound.ip().is_unspecified() {
