@@ -13,6 +13,8 @@ from shaper import Shaper
 
 TITLE = "goodput beside iperf3 and Syncthing"
 TOOLS = ["tc", "iperf3"]
+# More than any link here carries, in bytes per second.
+RATE_MAX = 10**9
 
 
 def run(lab):
@@ -27,7 +29,8 @@ def run(lab):
 
 def couple(lab, a, b, mib):
     """Two devices that know each other, and a backup that waits. The wire is down."""
-    owner, friend = Device(lab.dir, "ada", a), Device(lab.dir, "ben", b)
+    # A link with delay is far, and far ones are held back unless told otherwise.
+    owner, friend = (Device(lab.dir, name, space, direct_rate=RATE_MAX) for name, space in (("ada", a), ("ben", b)))
     meet(owner, friend)
     b.down(b.device)
     owner.ok("backup", data.photos(lab.path("photos"), mib))
