@@ -46,9 +46,11 @@ def run(lab):
     hub.space.up("to-b")
     if friend.first_byte(60) is None:
         raise Broken("nothing came before the first cut")
-    ways = [Interface(b), Port(hub.space), Address(a, "10.62.0.1{}/24", "sender"),
-            Address(b, "10.62.0.2{}/24", "receiver"), Move(a, "10.62.0.1{}/24", "sender"),
-            Move(b, "10.62.0.2{}/24", "receiver")]
+    ways = [Cable("the interface goes down and up", b, "eth0"),
+            # Only the carrier tells.
+            Cable("the port of the switch goes down and up", hub.space, "to-b"),
+            Address(a, "10.62.0.1{}/24", "sender"), Address(b, "10.62.0.2{}/24", "receiver"),
+            Move(a, "10.62.0.1{}/24", "sender"), Move(b, "10.62.0.2{}/24", "receiver")]
     if lab.short:
         ways = [ways[0], ways[2]]
     times = {}
@@ -133,35 +135,18 @@ def wait_bytes(friend, bytes, patience=60):
     return True
 
 
-class Interface:
-    """The friend's interface goes down and comes up."""
+class Cable:
+    """One end of a cable goes down and comes up."""
 
-    NAME = "the interface goes down and up"
-
-    def __init__(self, space):
-        self.space = space
-
-    def cut(self, friend, length):
-        self.space.down("eth0")
-        time.sleep(length)
-        began = time.monotonic()
-        self.space.up("eth0")
-        return since(began, friend)
-
-
-class Port:
-    """The switch's port goes down and comes up: only the carrier tells."""
-
-    NAME = "the port of the switch goes down and up"
-
-    def __init__(self, hub):
-        self.hub = hub
+    def __init__(self, name, space, device):
+        self.NAME = name
+        self.space, self.device = space, device
 
     def cut(self, friend, length):
-        self.hub.down("to-b")
+        self.space.down(self.device)
         time.sleep(length)
         began = time.monotonic()
-        self.hub.up("to-b")
+        self.space.up(self.device)
         return since(began, friend)
 
 

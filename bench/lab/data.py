@@ -19,3 +19,16 @@ def photos(folder, mib, seed=1, age_days=0, each_mib=4):
         os.utime(path, (when, when))
         left, number = left - size, number + 1
     return folder
+
+
+def on_disk(folder):
+    """Returns the bytes of all blocks of the files below a folder."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+            except FileNotFoundError:
+                # Moved in between: it is counted where it is now, or the next time.
+                pass
+    return total

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 
+import data
 from namespace import Broken, stop
 
 PROGRAM = os.environ.get("CARRYALL", "carryall")
@@ -183,15 +184,7 @@ class Device:
     def arrived(self):
         """Returns the bytes of friends' shards that lie on this disk, whole and in parts. Parts
         have holes where nothing came yet, so what counts is blocks, not lengths."""
-        total = 0
-        for folder, _, names in os.walk(os.path.join(self.home, "shelf")):
-            for name in names:
-                try:
-                    total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-                except FileNotFoundError:
-                    # Moved onto the shelf in between: it is counted there, or the next time.
-                    pass
-        return total
+        return data.on_disk(os.path.join(self.home, "shelf"))
 
     def parts(self):
         """Returns what lies in parts: names and blocks."""

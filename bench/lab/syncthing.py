@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 
+import data
 from namespace import Broken
 
 FOLDER = "photos"
@@ -94,14 +95,7 @@ class Syncthing:
 
     def arrived(self):
         """Returns the bytes of the folder's files on this disk, of those under way too."""
-        total = 0
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                try:
-                    total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-                except FileNotFoundError:
-                    pass
-        return total
+        return data.on_disk(self.folder)
 
     def whole(self):
         """Tells whether no file is under way."""
