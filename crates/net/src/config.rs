@@ -29,6 +29,8 @@ pub struct NetConfig {
     pub bind: Vec<SocketAddr>,
     /// A dial or handshake that takes longer has failed.
     pub dial_timeout: Duration,
+    /// Whether shards take a TCP connection of their own where the peer is near.
+    pub lanes: bool,
     /// The beacon; nothing for a node that only dials.
     pub beacon: Option<BeaconConfig>,
 }
@@ -41,6 +43,7 @@ impl NetConfig {
             reach: Reach::Lan,
             bind: Vec::new(),
             dial_timeout: Duration::from_secs(5),
+            lanes: true,
             beacon: Some(BeaconConfig::default()),
         }
     }
@@ -63,6 +66,7 @@ impl fmt::Debug for NetConfig {
         f.debug_struct("NetConfig")
             .field("reach", &self.reach)
             .field("bind", &self.bind)
+            .field("lanes", &self.lanes)
             .field("beacon", &self.beacon)
             .finish_non_exhaustive()
     }

@@ -13,6 +13,7 @@ pub mod event;
 mod frame;
 mod gauge;
 mod interface;
+mod lane;
 mod link;
 mod net;
 mod pace;

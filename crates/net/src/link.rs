@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,11 +16,11 @@ use carryall_core::{
 };
 use iroh::{
     TransportAddr,
-    endpoint::{Connection, LocalTransportAddr, RecvStream, SendStream, VarInt},
+    endpoint::{Connection, ConnectionError, LocalTransportAddr, RecvStream, SendStream, VarInt},
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     event::{Direction, NetEvent, Transfer},
     gauge::{self, Gauge, Metered, Sample},
     interface,
+    lane::{self, Door, Intake, Lane, Secrets},
     pace::Pace,
     part::Parts,
     receive,
@@ -47,6 +48,8 @@ pub(crate) enum Code {
     ControlOver = 3,
     /// The link was given up: silent, or about to be dialled anew.
     GivenUp = 4,
+    /// The lane broke.
+    LaneBroke = 5,
     /// Nobody expects this shard, or not like this.
     Unexpected = 16,
     /// The shard's bytes are wrong, or there is no room for them.
@@ -63,6 +66,19 @@ impl From<Code> for VarInt {
 /// on a busy machine says little about a link, the quiet moments after it more.
 const LOOK_FIRST: Duration = Duration::from_millis(50);
 const LOOK_LAST: Duration = Duration::from_secs(2);
+
+/// From this round-trip time on a path is far, and gets no lane: there the wire is the limit, and a
+/// path through somebody's NAT has no way for a second connection.
+const LANE_RTT: Duration = Duration::from_millis(8);
+/// When to look whether a link is near: the handshake on a busy machine takes longer than the way.
+const LANE_LOOKS: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+];
+/// A lane that ends is followed by its link's close, or it broke.
+const CLOSE_WAIT: Duration = Duration::from_millis(300);
 
 /// How often to see whether something came.
 const LISTEN_EVERY: Duration = Duration::from_millis(250);
@@ -91,6 +107,7 @@ pub(crate) struct Link {
     /// How fast shards go out.
     pub(crate) pace: Pace,
     pub(crate) parts: Parts,
+    lane: OnceLock<Arc<Lane>>,
     state: Mutex<State>,
     /// For how long shards have waited until the transport took more, in microseconds.
     waited_us: AtomicU64,
@@ -159,6 +176,7 @@ impl Link {
             events,
             pace: Pace::new(),
             parts,
+            lane: OnceLock::new(),
             state: Mutex::new(State {
                 expected: BTreeMap::new(),
                 under_way: BTreeMap::new(),
@@ -175,6 +193,7 @@ impl Link {
         outgoing: Outgoing,
         mut transfers_over: mpsc::Receiver<()>,
         metered: watch::Receiver<Metered>,
+        lanes: Option<(Door, Vec<SocketAddr>)>,
     ) {
         let gauge = self.gauge(self.sample(), &metered);
         let up = NetEvent::LinkUp {
@@ -192,7 +211,8 @@ impl Link {
             self.converse(outgoing),
             receive::accept(self),
             self.watch(gauge, metered),
-            self.listen()
+            self.listen(),
+            self.open_lane(lanes)
         );
         self.outbox.close();
         let unmet = {
@@ -207,15 +227,85 @@ impl Link {
         let _ = transfers_over.recv().await;
     }
 
+    /// Opens a lane if the link is near, and takes shards on it until it or the link ends.
+    async fn open_lane(self: &Arc<Self>, lanes: Option<(Door, Vec<SocketAddr>)>) {
+        let Some((door, addresses)) = lanes else {
+            return;
+        };
+        if !door.trusts(&self.peer) {
+            return;
+        }
+        let opened = tokio::select! {
+            opened = self.claim_lane(&door, &addresses) => opened,
+            _ = self.connection.closed() => return,
+        };
+        let Some((lane, intake)) = opened else { return };
+        let _ = self.lane.set(Arc::clone(&lane));
+        intake.run().await;
+        lane.end();
+        let broke = match timeout(CLOSE_WAIT, self.connection.closed()).await {
+            Ok(ConnectionError::ApplicationClosed(close)) => {
+                close.error_code == Code::LaneBroke.into()
+            }
+            Ok(_) => false,
+            Err(_) => true,
+        };
+        if broke {
+            tracing::debug!(peer = %self.peer.short(), "a lane broke");
+            door.distrust(self.peer);
+            self.give_up(Code::LaneBroke);
+        }
+    }
+
+    async fn claim_lane(
+        self: &Arc<Self>,
+        door: &Door,
+        addresses: &[SocketAddr],
+    ) -> Option<(Arc<Lane>, Intake)> {
+        let secrets = Secrets::of(&self.connection, self.dialled)?;
+        let stream = if self.dialled {
+            lane::dial(self.near().await?, &secrets).await?
+        } else {
+            door.wait(&secrets, addresses).await?
+        };
+        let (lane, reader) = Lane::new(stream, secrets);
+        let lane = Arc::new(lane);
+        let intake = Intake::new(Arc::clone(&lane), Arc::clone(self), reader);
+        Some((lane, intake))
+    }
+
+    /// Returns the peer's address if the link turns out to be near.
+    async fn near(&self) -> Option<SocketAddr> {
+        for pause in LANE_LOOKS {
+            sleep(pause).await;
+            let sample = self.sample();
+            if sample.rtt.is_some_and(|rtt| rtt < LANE_RTT) {
+                return sample.remote;
+            }
+        }
+        None
+    }
+
+    /// Returns the lane, once there is one.
+    pub(crate) fn lane(&self) -> Option<&Arc<Lane>> {
+        self.lane.get()
+    }
+
+    /// Counts what came from the peer: datagrams, and bytes on the lane.
+    fn heard(&self) -> u64 {
+        let lane = self.lane().map_or(0, |lane| lane.heard());
+        self.connection.stats().udp_rx.datagrams.wrapping_add(lane)
+    }
+
     /// Tells that something came from the peer, be it only an acknowledgement, until the link ends.
     async fn listen(&self) {
-        let mut heard = self.connection.stats().udp_rx.datagrams;
+        let mut heard = self.heard();
         loop {
             tokio::select! {
                 () = sleep(LISTEN_EVERY) => {}
                 _ = self.connection.closed() => return,
             }
-            let now = self.connection.stats().udp_rx.datagrams;
+            let now = self.heard();
             if now != heard {
                 heard = now;
                 // Where events wait in a queue, there are signs of life enough.
@@ -273,9 +363,7 @@ impl Link {
         }
     }
 
-    async fn control_stream(
-        &self,
-    ) -> Result<(SendStream, RecvStream), iroh::endpoint::ConnectionError> {
+    async fn control_stream(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
         if self.dialled {
             self.connection.open_bi().await
         } else {
@@ -395,6 +483,9 @@ impl Link {
             sample.rtt = Some(stats.rtt);
             sample.carried = stats.sent_bytes.saturating_sub(stats.lost_bytes);
             sample.congestions = stats.congestion_events;
+        }
+        if let Some(lane) = self.lane() {
+            sample.carried += lane.carried();
         }
         sample
     }

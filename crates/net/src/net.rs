@@ -38,6 +38,7 @@ use crate::{
     event::{NetEvent, Transfer},
     gauge::Metered,
     interface,
+    lane::Door,
     link::{Code, Expected, Link},
     part::Parts,
     place::{self, Place},
@@ -95,6 +96,8 @@ struct Inner {
     metered: watch::Sender<Metered>,
     events: mpsc::Sender<NetEvent>,
     parts: Parts,
+    /// The door for lanes, where they are wanted.
+    lanes: Option<Door>,
     beacon: mpsc::UnboundedSender<Order>,
 }
 
@@ -114,6 +117,7 @@ impl Net {
             metered: watch::Sender::default(),
             events,
             parts: Parts::default(),
+            lanes: config.lanes.then(Door::default),
             beacon,
         }));
         tokio::spawn(accept::run(net.clone()));
@@ -420,6 +424,11 @@ impl Net {
         self.link(link)?.remote()
     }
 
+    /// Tells whether a link's shards go on a lane of their own.
+    pub fn has_lane(&self, link: LinkId) -> bool {
+        self.link(link).is_some_and(|link| link.lane().is_some())
+    }
+
     /// Sets on which interfaces this device pays by the byte. Links that are up hear of it within
     /// seconds.
     pub fn set_metered(&self, metered: Metered) {
@@ -439,7 +448,9 @@ impl Net {
         let (link, outgoing, transfers) =
             Link::new(id, door, connection, events, self.0.parts.clone());
         self.links().insert(id, Arc::clone(&link));
-        link.run(outgoing, transfers, self.0.metered.subscribe())
+        let lanes = self.0.lanes.clone();
+        let lanes = lanes.map(|door| (door, self.0.endpoint.bound_sockets()));
+        link.run(outgoing, transfers, self.0.metered.subscribe(), lanes)
             .await;
         self.links().remove(&id);
         if self.links_up() == 0 {

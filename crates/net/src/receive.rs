@@ -42,11 +42,11 @@ async fn receive(link: &Arc<Link>, mut stream: RecvStream) {
         return;
     };
     let extent = (expected.offset, expected.bytes);
-    let Some(progress) = link.begin(Direction::Receiving, header.shard, extent) else {
+    let Some(progress) = begin(link, header.shard, extent) else {
         link.tell_unreceived(header.shard, expected.target).await;
         return;
     };
-    let (outcome, content) = if (header.offset, header.bytes) == extent {
+    let outcome = if (header.offset, header.bytes) == extent {
         take(
             &mut stream,
             header.shard,
@@ -58,13 +58,28 @@ async fn receive(link: &Arc<Link>, mut stream: RecvStream) {
         suspend(expected.target).await;
         (Err(TransferError::WrongBytes), Vec::new())
     };
-    if outcome.is_err() {
+    if outcome.0.is_err() {
         // Harmless if the stream is over already.
         let _ = stream.stop(Code::Refused.into());
     }
+    tell(link, header.shard, &progress, outcome).await;
+}
+
+/// Notes a shard that comes in; nothing once the link ends.
+pub(crate) fn begin(link: &Arc<Link>, shard: ShardId, extent: (u32, u32)) -> Option<Progress> {
+    link.begin(Direction::Receiving, shard, extent)
+}
+
+/// Tells what became of a shard.
+pub(crate) async fn tell(
+    link: &Link,
+    shard: ShardId,
+    progress: &Progress,
+    (outcome, content): (Result<(), TransferError>, Vec<u8>),
+) {
     let event = NetEvent::ShardReceived {
         link: link.id,
-        shard: header.shard,
+        shard,
         bytes: progress.bytes(),
         outcome,
         content,
@@ -137,31 +152,23 @@ async fn drain(
             break outcome;
         }
     };
-    let sink = writer.rest().await?;
     let received = match received {
         Ok(()) => ended(stream).await,
         error => error,
     };
-    let finish = spawn_blocking(move || match received {
-        Ok(()) => sink.finish(),
-        Err(error) => {
-            sink.suspend();
-            Err(error)
-        }
-    });
-    finish.await.unwrap_or(Err(TransferError::Disk))
+    writer.finish(received).await
 }
 
 type Written = (Box<dyn ShardSink>, Result<(), TransferError>);
 
 /// The sink, here or on a thread that may block.
-enum Writer {
+pub(crate) enum Writer {
     Idle(Box<dyn ShardSink>),
     Busy(JoinHandle<Written>),
 }
 
 impl Writer {
-    fn write(mut sink: Box<dyn ShardSink>, part: Part) -> Self {
+    pub(crate) fn write(mut sink: Box<dyn ShardSink>, part: Part) -> Self {
         Self::Busy(spawn_blocking(move || {
             let outcome = match part.as_ref() {
                 [] => Ok(()),
@@ -172,7 +179,7 @@ impl Writer {
     }
 
     /// Waits for the write under way. After a failed one the sink keeps what it has.
-    async fn rest(self) -> Result<Box<dyn ShardSink>, TransferError> {
+    pub(crate) async fn rest(self) -> Result<Box<dyn ShardSink>, TransferError> {
         match self {
             Self::Idle(sink) => Ok(sink),
             Self::Busy(writing) => match writing.await {
@@ -185,9 +192,25 @@ impl Writer {
             },
         }
     }
+
+    /// Has the sink verify what came, or keep it for the next try if it isn't all.
+    pub(crate) async fn finish(
+        self,
+        received: Result<(), TransferError>,
+    ) -> Result<(), TransferError> {
+        let sink = self.rest().await?;
+        let finish = spawn_blocking(move || match received {
+            Ok(()) => sink.finish(),
+            Err(error) => {
+                sink.suspend();
+                Err(error)
+            }
+        });
+        finish.await.unwrap_or(Err(TransferError::Disk))
+    }
 }
 
-async fn suspend(target: ShardTarget) {
+pub(crate) async fn suspend(target: ShardTarget) {
     if let ShardTarget::Sink(sink) = target {
         let _ = spawn_blocking(move || sink.suspend()).await;
     }

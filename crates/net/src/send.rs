@@ -1,4 +1,4 @@
-//! Sending a shard: one stream, its header, then the bytes.
+//! Sending a shard: on the link's lane if it has one, else on a stream: its header, then the bytes.
 
 use std::{io::Read, sync::Arc};
 
@@ -19,7 +19,10 @@ pub(crate) async fn send(link: Arc<Link>, header: ShardHeader, source: ShardSour
     let extent = (header.offset, header.bytes);
     let progress = link.begin(Direction::Sending, header.shard, extent);
     let outcome = match &progress {
-        Some(progress) => transmit(&link, header, source, priority, progress).await,
+        Some(progress) => match link.lane() {
+            Some(lane) => lane.send(&link, header, source, progress).await,
+            None => transmit(&link, header, source, priority, progress).await,
+        },
         None => Err(TransferError::LinkLost),
     };
     let event = NetEvent::ShardSent {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 #[tokio::test]
 async fn messages_arrive_in_order_and_farewell_comes_last() {
-    let (mut a, mut b) = pair().await;
+    let (mut a, mut b) = pair(true).await;
     let (here, there) = a.meet(&mut b).await;
     for number in 0..1000 {
         a.net.send(here, &Message::Ping(number)).unwrap();
@@ -46,7 +46,7 @@ async fn messages_arrive_in_order_and_farewell_comes_last() {
 
 #[tokio::test]
 async fn both_ends_know_key_gate_and_class() {
-    let (mut a, mut b) = pair().await;
+    let (mut a, mut b) = pair(true).await;
     a.net.dial(b.device, &b.addresses(), Gate::Circle, ALPN);
     let (first, second) = (a.device, b.device);
     for (node, peer, dials) in [(&mut a, second, true), (&mut b, first, false)] {
@@ -70,7 +70,7 @@ async fn both_ends_know_key_gate_and_class() {
 
 #[tokio::test]
 async fn a_stranger_gets_no_answer() {
-    let (mut a, mut b) = pair().await;
+    let (mut a, mut b) = pair(true).await;
     a.net
         .dial(b.device, &b.addresses(), Gate::Circle, *b"fedcba9876543210");
     let device = b.device;
@@ -82,7 +82,7 @@ async fn a_stranger_gets_no_answer() {
 
 #[tokio::test]
 async fn somebody_elses_address_is_a_failed_dial() {
-    let (mut a, b) = pair().await;
+    let (mut a, b) = pair(true).await;
     let device = DeviceId(*iroh::SecretKey::from_bytes(&[9; 32]).public().as_bytes());
     a.net.dial(device, &b.addresses(), Gate::Circle, ALPN);
     assert_eq!(a.next().await, NetEvent::DialFailed { device });
@@ -94,7 +94,7 @@ async fn somebody_elses_address_is_a_failed_dial() {
 
 #[tokio::test]
 async fn gates_rotate_while_links_stay() {
-    let (mut a, mut b) = pair().await;
+    let (mut a, mut b) = pair(true).await;
     let (here, there) = a.meet(&mut b).await;
     let next = *b"0000111122223333";
     b.net.set_gates(vec![(next, Gate::Circle)]);
@@ -114,7 +114,7 @@ async fn gates_rotate_while_links_stay() {
 
 #[tokio::test]
 async fn close_then_redial_works_at_once() {
-    let (mut a, mut b) = pair().await;
+    let (mut a, mut b) = pair(true).await;
     for _ in 0..5 {
         let (here, _) = a.meet(&mut b).await;
         a.net.give_up(here);
@@ -133,7 +133,7 @@ async fn close_then_redial_works_at_once() {
 
 #[tokio::test]
 async fn a_node_that_vanishes_is_a_link_down() {
-    let (mut a, mut b) = pair().await;
+    let (mut a, mut b) = pair(true).await;
     let (here, _) = a.meet(&mut b).await;
     b.net.close().await;
     a.link_down(here).await;
@@ -213,7 +213,7 @@ async fn a_peer_that_does_not_read_is_cut_off() {
 
 #[tokio::test]
 async fn a_patient_sender_waits_instead() {
-    let (mut a, mut b) = pair().await;
+    let (mut a, mut b) = pair(true).await;
     let (here, there) = a.meet(&mut b).await;
     let probes = vec![(ShardId([0xaa; 32]), 0); 1000];
     let message = Message::Challenge { nonce: 1, probes };

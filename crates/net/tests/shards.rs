@@ -117,9 +117,8 @@ async fn sent(node: &mut Node, wanted: ShardId) -> (u32, Result<(), TransferErro
     }
 }
 
-#[tokio::test]
-async fn sixty_four_mebibytes_in_four_streams() {
-    let (mut a, mut b) = pair().await;
+async fn sixty_four_mebibytes_in_four_streams(lanes: bool) {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, there) = a.meet(&mut b).await;
     let contents: Vec<_> = (0..4).map(|seed| noise(seed, 16 << 20)).collect();
     let shelf = Shelf::default();
@@ -171,27 +170,28 @@ async fn sixty_four_mebibytes_in_four_streams() {
     assert_eq!((a.net.transfers(), b.net.transfers()), (vec![], vec![]));
 }
 
-/// Sends the first `part` bytes, breaks the link, and returns what the receiver has of them.
-async fn break_midway(content: &[u8], part: usize, target: ShardTarget) -> (u32, Vec<u8>) {
-    let (mut a, mut b) = pair().await;
+/// What goes of 3 MiB and a little before the source stalls, at least: parts go whole.
+const LEAVES: u32 = 3_000_000;
+
+/// Sends the first 3 MiB and a little, breaks the link, and returns what the receiver has of them.
+async fn break_midway(lanes: bool, content: &[u8], target: ShardTarget) -> (u32, Vec<u8>) {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, there) = a.meet(&mut b).await;
     let (shard, bytes) = shard_of(content);
     b.net.expect_shard(there, shard, (bytes, 0), target);
     let (let_go, go) = mpsc::channel();
     let source = Stalling {
-        content: io::Cursor::new(content[..part].to_vec()),
+        content: io::Cursor::new(content[..(3 << 20) + 5].to_vec()),
         go,
     };
     let source = ShardSource::Reader(Box::new(source));
     a.net.send_shard(here, header(content, 0), source, 0);
-    // Whole parts of 1 MiB leave before the source stalls.
-    let leaves = u32::try_from(part >> 20 << 20).unwrap();
     while b
         .net
         .transfers()
         .first()
         .map_or(0, |transfer| transfer.done)
-        < leaves
+        < LEAVES
     {
         tokio::task::yield_now().await;
     }
@@ -207,8 +207,8 @@ async fn break_midway(content: &[u8], part: usize, target: ShardTarget) -> (u32,
 }
 
 /// Sends the rest from `offset` on and checks that it completes the shard.
-async fn resume(content: &[u8], offset: u32, target: ShardTarget) -> Vec<u8> {
-    let (mut a, mut b) = pair().await;
+async fn resume(lanes: bool, content: &[u8], offset: u32, target: ShardTarget) -> Vec<u8> {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, there) = a.meet(&mut b).await;
     let (shard, bytes) = shard_of(content);
     b.net.expect_shard(there, shard, (bytes, offset), target);
@@ -221,37 +221,40 @@ async fn resume(content: &[u8], offset: u32, target: ShardTarget) -> Vec<u8> {
     held
 }
 
-#[tokio::test]
-async fn broken_in_memory_and_resumed() {
+async fn broken_in_memory_and_resumed(lanes: bool) {
     let content = noise(1, 5 << 20);
-    let (came, held) = break_midway(&content, (3 << 20) + 5, memory()).await;
-    assert!(came >= 3 << 20);
+    let (came, held) = break_midway(lanes, &content, memory()).await;
+    assert!(came >= LEAVES);
     assert_eq!(u32::try_from(held.len()), Ok(came));
     assert!(content.starts_with(&held));
-    let whole = resume(&content, came, ShardTarget::Memory { before: held }).await;
+    let whole = resume(lanes, &content, came, ShardTarget::Memory { before: held }).await;
     assert!(whole == content);
 }
 
-#[tokio::test]
-async fn broken_at_a_sink_and_resumed() {
+async fn broken_at_a_sink_and_resumed(lanes: bool) {
     let content = noise(2, 5 << 20);
     let shelf = Shelf::default();
     let target = ShardTarget::Sink(Box::new(shelf.clone()));
-    let (came, held) = break_midway(&content, (3 << 20) + 5, target).await;
+    let (came, held) = break_midway(lanes, &content, target).await;
     assert!(held.is_empty());
     {
         let kept = shelf.0.lock().unwrap();
         assert!(kept.suspended && !kept.finished);
         assert_eq!(u32::try_from(kept.content.len()), Ok(came));
     }
-    resume(&content, came, ShardTarget::Sink(Box::new(shelf.clone()))).await;
+    resume(
+        lanes,
+        &content,
+        came,
+        ShardTarget::Sink(Box::new(shelf.clone())),
+    )
+    .await;
     let kept = shelf.0.lock().unwrap();
     assert!(kept.finished && kept.content == content);
 }
 
-#[tokio::test]
-async fn shards_that_nobody_expects_are_stopped() {
-    let (mut a, mut b) = pair().await;
+async fn shards_that_nobody_expects_are_stopped(lanes: bool) {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, there) = a.meet(&mut b).await;
     let content = noise(3, 3 << 20);
     let (shard, bytes) = shard_of(&content);
@@ -284,9 +287,8 @@ async fn shards_that_nobody_expects_are_stopped() {
     }
 }
 
-#[tokio::test]
-async fn other_bytes_than_the_shards_are_noticed() {
-    let (mut a, mut b) = pair().await;
+async fn other_bytes_than_the_shards_are_noticed(lanes: bool) {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, there) = a.meet(&mut b).await;
     let content = noise(4, 1 << 20);
     let (shard, bytes) = shard_of(&content);
@@ -300,9 +302,8 @@ async fn other_bytes_than_the_shards_are_noticed() {
     assert!(held.is_empty(), "forged bytes are not handed on");
 }
 
-#[tokio::test]
-async fn a_full_disk_stops_the_sender() {
-    let (mut a, mut b) = pair().await;
+async fn a_full_disk_stops_the_sender(lanes: bool) {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, there) = a.meet(&mut b).await;
     let content = noise(5, 8 << 20);
     let (shard, bytes) = shard_of(&content);
@@ -318,9 +319,8 @@ async fn a_full_disk_stops_the_sender() {
     assert!(shelf.0.lock().unwrap().suspended);
 }
 
-#[tokio::test]
-async fn a_source_that_ends_early_is_no_shard() {
-    let (mut a, mut b) = pair().await;
+async fn a_source_that_ends_early_is_no_shard(lanes: bool) {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, there) = a.meet(&mut b).await;
     let content = noise(6, 2 << 20);
     let (shard, bytes) = shard_of(&content);
@@ -344,9 +344,8 @@ async fn a_source_that_ends_early_is_no_shard() {
     }
 }
 
-#[tokio::test]
-async fn everything_asked_is_answered_before_the_link_is_down() {
-    let (mut a, mut b) = pair().await;
+async fn everything_asked_is_answered_before_the_link_is_down(lanes: bool) {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, _) = a.meet(&mut b).await;
     let (shard, bytes) = shard_of(b"never sent");
     a.net.expect_shard(here, shard, (bytes, 0), memory());
@@ -370,9 +369,8 @@ async fn everything_asked_is_answered_before_the_link_is_down() {
     assert_eq!(sent(&mut a, shard).await, (0, Err(TransferError::LinkLost)));
 }
 
-#[tokio::test]
-async fn streams_of_a_link_keep_its_rate_together() {
-    let (mut a, mut b) = pair().await;
+async fn streams_of_a_link_keep_its_rate_together(lanes: bool) {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, there) = a.meet(&mut b).await;
     let content: Vec<Bytes> = (0..4).map(|seed| noise(seed, 75_000).into()).collect();
     for (rate, least) in [(Some(200_000), 1.4), (None, 0.0)] {
@@ -395,9 +393,8 @@ async fn streams_of_a_link_keep_its_rate_together() {
     }
 }
 
-#[tokio::test]
-async fn a_link_that_ends_does_not_wait_for_its_pace() {
-    let (mut a, mut b) = pair().await;
+async fn a_link_that_ends_does_not_wait_for_its_pace(lanes: bool) {
+    let (mut a, mut b) = pair(lanes).await;
     let (here, there) = a.meet(&mut b).await;
     a.net.limit(here, NonZeroU64::new(1));
     let content = noise(1, 100_000);
@@ -418,3 +415,28 @@ async fn a_link_that_ends_does_not_wait_for_its_pace() {
     };
     assert!(before.iter().any(lost), "{before:?}");
 }
+
+/// Every test runs on QUIC streams and on a lane.
+macro_rules! both_ways {
+    ($($test:ident),* $(,)?) => {
+        mod streams {
+            $(#[tokio::test] async fn $test() { super::$test(false).await; })*
+        }
+        mod lane {
+            $(#[tokio::test] async fn $test() { super::$test(true).await; })*
+        }
+    };
+}
+
+both_ways!(
+    sixty_four_mebibytes_in_four_streams,
+    broken_in_memory_and_resumed,
+    broken_at_a_sink_and_resumed,
+    shards_that_nobody_expects_are_stopped,
+    other_bytes_than_the_shards_are_noticed,
+    a_full_disk_stops_the_sender,
+    a_source_that_ends_early_is_no_shard,
+    everything_asked_is_answered_before_the_link_is_down,
+    streams_of_a_link_keep_its_rate_together,
+    a_link_that_ends_does_not_wait_for_its_pace,
+);

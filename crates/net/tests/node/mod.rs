@@ -10,7 +10,10 @@ use carryall_core::{
     id::DeviceId,
 };
 use carryall_net::{Net, NetConfig, NetEvent};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 /// The protocol name that test nodes share.
 pub(crate) const ALPN: Alpn = *b"0123456789abcdef";
@@ -20,6 +23,7 @@ pub(crate) struct Node {
     pub(crate) net: Net,
     pub(crate) device: DeviceId,
     pub(crate) events: mpsc::Receiver<NetEvent>,
+    lanes: bool,
 }
 
 /// Returns the configuration of a node that never leaves this machine.
@@ -35,12 +39,14 @@ impl Node {
     /// Starts a node whose circle gate is open.
     pub(crate) async fn start(config: NetConfig) -> Self {
         let secret = iroh::SecretKey::from_bytes(&config.device_secret);
+        let lanes = config.lanes;
         let (net, events) = Net::start(config).await.unwrap();
         net.set_gates(vec![(ALPN, Gate::Circle)]);
         Self {
             net,
             device: DeviceId(*secret.public().as_bytes()),
             events,
+            lanes,
         }
     }
 
@@ -87,7 +93,7 @@ impl Node {
         self.net.addresses()
     }
 
-    /// Dials `other` and returns both ends of the link.
+    /// Dials `other`, waits for a lane if both want one, and returns both ends of the link.
     pub(crate) async fn meet(&mut self, other: &mut Self) -> (LinkId, LinkId) {
         self.net
             .dial(other.device, &other.addresses(), Gate::Circle, ALPN);
@@ -95,13 +101,34 @@ impl Node {
         assert_eq!(peer, other.device);
         let (there, peer) = other.link_up().await;
         assert_eq!(peer, self.device);
+        if self.lanes && other.lanes {
+            wait_for(|| self.net.has_lane(here) && other.net.has_lane(there)).await;
+        }
         (here, there)
     }
 }
 
-/// Returns two nodes.
-pub(crate) async fn pair() -> (Node, Node) {
-    (Node::start(config(1)).await, Node::start(config(2)).await)
+/// Waits until something is so; a test that waits for half a minute has failed.
+pub(crate) async fn wait_for(so: impl Fn() -> bool) {
+    let waiting = async {
+        while !so() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), waiting)
+        .await
+        .expect("it is so in time");
+}
+
+/// Returns two nodes, whose shards go on lanes or on QUIC streams.
+pub(crate) async fn pair(lanes: bool) -> (Node, Node) {
+    let node = |seed| {
+        Node::start(NetConfig {
+            lanes,
+            ..config(seed)
+        })
+    };
+    (node(1).await, node(2).await)
 }
 
 /// Returns bytes that look random but are the same every time.

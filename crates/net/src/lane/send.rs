@@ -1,0 +1,147 @@
+//! Sending shards on a lane: read with room for the seals, sealed where they lie, written.
+
+use std::io::Read;
+
+use bytes::Buf;
+use carryall_core::{event::TransferError, message::ShardHeader};
+use tokio::{
+    sync::oneshot::{self, error::TryRecvError},
+    task::{JoinHandle, spawn_blocking},
+    time::Instant,
+};
+
+use super::{
+    Broken, Lane, Ordering,
+    record::{BODY_BYTES_MAX, HEAD_BYTES, Kind, RECORD_BYTES, bytes},
+};
+use crate::{
+    link::{Link, Progress},
+    part::Part,
+    shard::{BUFFER_BYTES, ShardSource},
+};
+
+const RECORDS: usize = BUFFER_BYTES / RECORD_BYTES;
+
+impl From<Broken> for TransferError {
+    fn from(_: Broken) -> Self {
+        Self::LinkLost
+    }
+}
+
+impl Lane {
+    /// Sends a shard; returns once the peer has it, or doesn't want it.
+    pub(crate) async fn send(
+        &self,
+        link: &Link,
+        header: ShardHeader,
+        source: ShardSource,
+        progress: &Progress,
+    ) -> Result<(), TransferError> {
+        tokio::select! {
+            outcome = self.transmit(link, header, source, progress) => outcome,
+            _ = link.connection.closed() => Err(TransferError::LinkLost),
+        }
+    }
+
+    async fn transmit(
+        &self,
+        link: &Link,
+        header: ShardHeader,
+        source: ShardSource,
+        progress: &Progress,
+    ) -> Result<(), TransferError> {
+        let length = header
+            .bytes
+            .checked_sub(header.offset)
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or(TransferError::WrongBytes)?;
+        let first = match reader(source, length) {
+            // Read while another shard has its turn.
+            Some(reader) => Ok(read_part(reader, link, length)),
+            None => Err(TransferError::WrongBytes),
+        };
+        let (tell, mut told) = oneshot::channel();
+        {
+            let mut turn = self.turn.lock().await;
+            self.unsettled().insert(*turn, tell);
+            *turn += 1;
+            self.say(Kind::Begin, &header.to_bytes()).await?;
+            let pumped = match first {
+                Ok(first) => self.pump(link, (first, length), progress, &mut told).await,
+                Err(error) => Err(error),
+            };
+            // Also after a failure: the next shard can go.
+            self.say(Kind::End, &[]).await?;
+            pumped?;
+        }
+        match told.await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(TransferError::LinkLost),
+        }
+    }
+
+    /// Moves `length` bytes, reading the next part while the last one is being sent.
+    async fn pump(
+        &self,
+        link: &Link,
+        (first, length): (Reading, usize),
+        progress: &Progress,
+        told: &mut oneshot::Receiver<bool>,
+    ) -> Result<(), TransferError> {
+        let mut left = length;
+        let mut next = Some(first);
+        while let Some(reading) = next.take() {
+            let (reader, mut part, bodies) = reading.await.map_err(|_| TransferError::Disk)??;
+            left -= bodies;
+            if left > 0 {
+                next = Some(read_part(reader, link, left));
+            }
+            for record in part.as_mut().chunks_mut(RECORD_BYTES) {
+                let body = record.len() - bytes(1) + 1;
+                let mut held = body;
+                while held > 0 {
+                    held -= link.pace.admit(held).await;
+                }
+                let start = Instant::now();
+                self.write(Kind::Data, record).await?;
+                link.note_wait(start.elapsed());
+                self.carried.fetch_add(body as u64, Ordering::Relaxed);
+                progress.add(body);
+            }
+            if !matches!(told.try_recv(), Ok(true) | Err(TryRecvError::Empty)) {
+                // Not wanted, before all of it went.
+                return Err(TransferError::LinkLost);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns what yields the source's bytes; nothing if they are not `length`.
+fn reader(source: ShardSource, length: usize) -> Option<Box<dyn Read + Send>> {
+    match source {
+        ShardSource::Memory(content) if content.len() != length => None,
+        ShardSource::Memory(content) => Some(Box::new(content.reader())),
+        ShardSource::Reader(reader) => Some(reader),
+    }
+}
+
+type Reading = JoinHandle<Result<(Box<dyn Read + Send>, Part, usize), TransferError>>;
+
+/// Fills a part with the bodies of records, as many of the `left` bytes as it holds.
+fn read_part(mut reader: Box<dyn Read + Send>, link: &Link, left: usize) -> Reading {
+    let bodies = left.min(RECORDS * BODY_BYTES_MAX);
+    let (whole, rest) = (bodies / BODY_BYTES_MAX, bodies % BODY_BYTES_MAX);
+    let tail = if rest > 0 { bytes(rest) } else { 0 };
+    let mut part = link.parts.take(whole * RECORD_BYTES + tail);
+    spawn_blocking(move || {
+        for record in part.as_mut().chunks_mut(RECORD_BYTES) {
+            let body = record.len() - bytes(1) + 1;
+            // A source that ends early is as broken as one that can't be read.
+            reader
+                .read_exact(&mut record[HEAD_BYTES..HEAD_BYTES + body])
+                .map_err(|_| TransferError::Disk)?;
+        }
+        Ok((reader, part, bodies))
+    })
+}
