@@ -1,55 +1,31 @@
 //! Inventory: which friend's device holds which shard of ours, by word and by proof.
 //!
 //! It is a fold over receipts (holders' feeds) and audits (our own feeds), and so answerable offline.
+//! A terabyte at twenty friends is more than a million shards at devices: what is known of them lies
+//! with each pack, and each device has its shards in the order in which they are to be proved.
+
+mod holding;
+#[cfg(test)]
+mod tests;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
 
+pub use self::holding::Holding;
+use self::holding::{Mark, Rank};
 use crate::{
     circle::Circle,
-    health::{Indices, Spread, health},
+    health::{Spread, health},
     id::{DeviceId, MemberId, PackId, ShardId},
-    limits,
     record::PackRecord,
     time::Timestamp,
+    track::Track,
 };
 
-/// What is known of one shard at one device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Holding {
-    /// The holder signed that it keeps the shard, and has not signed that it dropped it.
-    pub held: bool,
-    /// When it last showed a random range of it.
-    pub proved: Option<Timestamp>,
-    /// When it last failed to.
-    pub failed: Option<Timestamp>,
-    /// It signed for the shard again since it failed: worth another probe.
-    pub renewed: bool,
-}
-
-impl Holding {
-    /// Tells whether the holder should still be believed to have the shard, proof or not.
-    pub fn believed(&self) -> bool {
-        self.held && (self.renewed || !self.is_refuted())
-    }
-
-    /// Tells whether the last probe failed.
-    pub fn is_refuted(&self) -> bool {
-        self.failed
-            .is_some_and(|failed| self.proved.is_none_or(|good| good <= failed))
-    }
-
-    /// Tells whether the shard counts for health now.
-    pub fn counts(&self, now: Timestamp) -> bool {
-        self.held
-            && !self.is_refuted()
-            && self
-                .proved
-                .is_some_and(|proved| now.since(proved) <= limits::AUDIT_VALID)
-    }
-}
+/// For so many more holders of a pack memory is taken at a time.
+const MARKS_STEP: usize = 3;
 
 /// A pack of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,266 +34,367 @@ pub struct OwnPack {
     pub record: PackRecord,
     /// Whether this device can make its shards: from the spool, or from the source files.
     pub available: bool,
-    /// Where its shards are, by device: what the rest of the inventory says, ready for planning.
-    marks: Vec<(DeviceId, Marks)>,
-}
-
-/// What is known of one pack at one device, by shard index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Marks {
-    believed: Indices,
-    pending: Indices,
-    insisted: Indices,
+    /// What is known of its shards, by device and index.
+    marks: Vec<Mark>,
 }
 
 impl OwnPack {
     /// Returns where its shards are by receipt, at present members other than us.
     pub fn held_spread(&self, circle: &Circle, me: MemberId) -> Spread {
-        self.spread(circle, me, |marks| marks.believed)
+        self.spread(circle, me, |mark| mark.holding.believed())
     }
 
     /// Returns where its shards are by receipt, or will be when what is under way arrives.
     pub fn placed_spread(&self, circle: &Circle, me: MemberId) -> Spread {
-        self.spread(circle, me, |marks| marks.believed.union(marks.pending))
+        self.spread(circle, me, |mark| mark.holding.believed() || mark.pending)
+    }
+
+    /// Returns where its shards are for sure: proved lately, at present members other than us.
+    pub fn proved_spread(&self, circle: &Circle, me: MemberId, now: Timestamp) -> Spread {
+        self.spread(circle, me, |mark| mark.holding.counts(now))
     }
 
     /// Tells whether any of its shards is on its way, or stored without a receipt yet.
     pub fn is_underway(&self) -> bool {
-        self.marks
-            .iter()
-            .any(|(_, marks)| !marks.pending.is_empty())
+        self.marks.iter().any(|mark| mark.pending)
     }
 
     /// Tells whether a device of `member` would refuse a shard of it because it says that it has it
     /// already, proof or not.
     pub fn is_insisted(&self, circle: &Circle, member: MemberId) -> bool {
-        self.marks.iter().any(|(device, marks)| {
-            !marks.insisted.is_empty() && circle.member_of(*device) == Some(member)
-        })
+        self.marks
+            .iter()
+            .any(|mark| mark.insisted && circle.member_of(mark.device) == Some(member))
     }
 
-    fn spread(&self, circle: &Circle, me: MemberId, which: impl Fn(&Marks) -> Indices) -> Spread {
+    fn spread(&self, circle: &Circle, me: MemberId, which: impl Fn(&Mark) -> bool) -> Spread {
         let mut spread = Spread::new();
-        for (device, marks) in &self.marks {
-            let indices = which(marks);
-            if indices.is_empty() {
-                continue;
-            }
-            if let Some(member) = circle.member_of(*device).filter(|member| *member != me) {
-                let all = spread.entry(member).or_default();
-                *all = all.union(indices);
+        for mark in self.marks.iter().filter(|mark| which(mark)) {
+            if let Some(member) = circle.member_of(mark.device).filter(|member| *member != me) {
+                spread.entry(member).or_default().insert(mark.index);
             }
         }
         spread
     }
 
-    fn mark(&mut self, device: DeviceId, change: impl FnOnce(&mut Marks)) {
-        let found = self.marks.binary_search_by_key(&device, |(at, _)| *at);
-        let at = match found {
-            Ok(at) => at,
-            Err(at) => {
-                self.marks.insert(at, (device, Marks::default()));
-                at
-            }
-        };
-        change(&mut self.marks[at].1);
-        if self.marks[at].1 == Marks::default() {
-            self.marks.remove(at);
-        }
+    fn find(&self, device: DeviceId, index: u8) -> Result<usize, usize> {
+        self.marks
+            .binary_search_by_key(&(device, index), |mark| (mark.device, mark.index))
     }
+
+    fn at_index(&self, index: u8) -> impl Iterator<Item = &Mark> {
+        self.marks.iter().filter(move |mark| mark.index == index)
+    }
+}
+
+/// Where a shard of ours belongs: the pack's number and the shard's index in it.
+type Place = (u32, u8);
+
+/// A shard that a device may be asked to prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its length.
+    pub bytes: u32,
+    /// When the device was last asked for it; nothing if it never was since it signed for it.
+    pub asked: Option<Timestamp>,
 }
 
 /// Our packs and where their shards are.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    packs: BTreeMap<PackId, OwnPack>,
-    shards: BTreeMap<ShardId, (PackId, u8)>,
-    holdings: BTreeMap<ShardId, BTreeMap<DeviceId, Holding>>,
-    by_device: BTreeMap<DeviceId, BTreeSet<ShardId>>,
-    /// On their way or stored without a receipt yet: they count for placement only.
-    pending: BTreeSet<(DeviceId, ShardId)>,
-    /// Refused, because the device says that it has them already: not worth another offer.
-    insisted: BTreeSet<(DeviceId, ShardId)>,
+    numbers: BTreeMap<PackId, u32>,
+    /// By number. Numbers of forgotten packs are given again.
+    packs: Vec<Option<OwnPack>>,
+    free: Vec<u32>,
+    /// Every shard of ours by the beginning of its id, which the pack's record makes certain.
+    places: BTreeSet<(u64, Place)>,
+    /// What was heard of shards whose pack is not known, by no index.
+    unplaced: BTreeMap<ShardId, Vec<Mark>>,
+    /// What each device claims, in the order in which it is to be proved.
+    ranks: BTreeMap<DeviceId, BTreeSet<(Rank, Place)>>,
+    pending: BTreeSet<(DeviceId, Place)>,
+    tracks: BTreeMap<DeviceId, Track>,
+}
+
+fn prefix(shard: ShardId) -> u64 {
+    shard
+        .0
+        .first_chunk()
+        .map_or(0, |it| u64::from_be_bytes(*it))
 }
 
 impl Inventory {
     /// Adds a pack, or tells that it can be made here again. Returns whether anything changed.
     pub fn add_pack(&mut self, record: PackRecord, available: bool) -> bool {
-        for (index, shard) in record.shards.iter().enumerate() {
-            let index = u8::try_from(index).unwrap_or(u8::MAX);
-            self.shards.insert(*shard, (record.id, index));
-        }
-        if let Some(pack) = self.packs.get_mut(&record.id) {
+        if let Some(pack) = self.pack_mut(record.id) {
             let changed = available && !pack.available;
             pack.available |= available;
             return changed;
         }
-        let shards = record.shards.clone();
         let pack = OwnPack {
             record,
             available,
             marks: Vec::new(),
         };
-        self.packs.insert(pack.record.id, pack);
-        self.mark_all(&shards);
+        let (id, shards) = (pack.record.id, pack.record.shards.clone());
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.packs.push(None);
+            u32::try_from(self.packs.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.packs[number as usize] = Some(pack);
+        self.numbers.insert(id, number);
+        for (index, shard) in (0..=u8::MAX).zip(shards) {
+            self.places.insert((prefix(shard), (number, index)));
+            for mark in self.unplaced.remove(&shard).into_iter().flatten() {
+                self.change(mark.device, shard, |known| {
+                    known.holding = mark.holding;
+                    known.insisted = mark.insisted;
+                });
+            }
+        }
         true
-    }
-
-    /// Marks what was heard of a pack's shards before the pack was known.
-    fn mark_all(&mut self, shards: &[ShardId]) {
-        let mut known: Vec<(DeviceId, ShardId)> = Vec::new();
-        for shard in shards {
-            let holders = self.holdings.get(shard).into_iter().flatten();
-            known.extend(holders.map(|(device, _)| (*device, *shard)));
-        }
-        let others = self.pending.iter().chain(&self.insisted);
-        known.extend(others.filter(|(_, shard)| shards.contains(shard)));
-        for (device, shard) in known {
-            self.mark(device, shard);
-        }
-    }
-
-    /// Brings a pack's marks in step with what is known of one of its shards at a device.
-    fn mark(&mut self, device: DeviceId, shard: ShardId) {
-        let Some((pack, index)) = self.shards.get(&shard).copied() else {
-            return;
-        };
-        let believed = self.holding(device, shard).believed();
-        let pending = self.pending.contains(&(device, shard));
-        let insisted = self.insisted.contains(&(device, shard));
-        if let Some(pack) = self.packs.get_mut(&pack) {
-            pack.mark(device, |marks| {
-                marks.believed.set(index, believed);
-                marks.pending.set(index, pending);
-                marks.insisted.set(index, insisted);
-            });
-        }
     }
 
     /// Forgets a pack that is lost. Receipts for its shards mean nothing from now on.
     pub fn remove_pack(&mut self, pack: PackId) -> bool {
-        let Some(removed) = self.packs.remove(&pack) else {
+        let Some(number) = self.numbers.remove(&pack) else {
             return false;
         };
-        for shard in removed.record.shards {
-            self.shards.remove(&shard);
+        let Some(removed) = self.packs[number as usize].take() else {
+            return false;
+        };
+        self.free.push(number);
+        for mark in &removed.marks {
+            let place = (number, mark.index);
+            self.pending.remove(&(mark.device, place));
+            if let Some(rank) = mark.rank(removed.record.newest) {
+                self.rank(mark.device, Some(rank), None, place);
+            }
+        }
+        for (index, shard) in (0..=u8::MAX).zip(removed.record.shards) {
+            self.places.remove(&(prefix(shard), (number, index)));
+            // Should the pack be known again one day, so is who has it.
+            let known = removed.marks.iter().filter(|mark| mark.index == index);
+            let known: Vec<Mark> = known.copied().collect();
+            if !known.is_empty() {
+                self.unplaced.insert(shard, known);
+            }
         }
         true
     }
 
     /// Notes that a pack can't be made here any more.
     pub fn set_unavailable(&mut self, pack: PackId) {
-        if let Some(pack) = self.packs.get_mut(&pack) {
+        if let Some(pack) = self.pack_mut(pack) {
             pack.available = false;
         }
     }
 
     /// Notes a holder's word about a shard.
     pub fn note_receipt(&mut self, holder: DeviceId, shard: ShardId, held: bool) {
-        self.pending.remove(&(holder, shard));
-        let holding = self.holding_mut(holder, shard);
-        holding.renewed |= held && !holding.held;
-        holding.held = held;
-        if !held {
-            self.insisted.remove(&(holder, shard));
-        }
-        let shards = self.by_device.entry(holder).or_default();
-        if held {
-            shards.insert(shard);
-        } else {
-            shards.remove(&shard);
-        }
-        self.mark(holder, shard);
+        self.change(holder, shard, |mark| {
+            mark.pending = false;
+            mark.holding.renewed |= held && !mark.holding.held;
+            mark.holding.held = held;
+            mark.insisted &= held;
+        });
     }
 
     /// Notes the outcome of a probe. The newest outcome of each kind counts, in whatever order
     /// they are heard of.
     pub fn note_audit(&mut self, holder: DeviceId, shard: ShardId, at: Timestamp, good: bool) {
-        let holding = self.holding_mut(holder, shard);
-        let slot = if good {
-            &mut holding.proved
-        } else {
-            &mut holding.failed
-        };
-        *slot = (*slot).max(Some(at));
-        holding.renewed &= good;
-        self.mark(holder, shard);
+        self.change(holder, shard, |mark| {
+            let holding = &mut mark.holding;
+            let slot = if good {
+                &mut holding.proved
+            } else {
+                &mut holding.failed
+            };
+            *slot = (*slot).max(Some(at));
+            holding.renewed &= good;
+        });
     }
 
     /// Notes that a device refused a shard because it has it. If it failed to prove that, it gets
     /// one more chance.
     pub fn note_insisted(&mut self, holder: DeviceId, shard: ShardId) {
-        self.insisted.insert((holder, shard));
-        self.holding_mut(holder, shard).renewed = true;
-        self.mark(holder, shard);
+        self.change(holder, shard, |mark| {
+            mark.insisted = true;
+            mark.holding.renewed = true;
+        });
     }
 
     /// Notes that a shard is on its way to a device.
     pub fn note_pending(&mut self, holder: DeviceId, shard: ShardId) {
-        self.pending.insert((holder, shard));
-        self.mark(holder, shard);
+        self.change(holder, shard, |mark| mark.pending = true);
     }
 
     /// Notes that it did not arrive.
     pub fn clear_pending(&mut self, holder: DeviceId, shard: ShardId) {
-        self.pending.remove(&(holder, shard));
-        self.mark(holder, shard);
+        self.change(holder, shard, |mark| mark.pending = false);
     }
 
     /// Forgets all that was on its way to a device. Returns the packs of which something was.
     pub fn clear_pending_of(&mut self, holder: DeviceId) -> BTreeSet<PackId> {
-        let all = (holder, ShardId([0; 32]))..=(holder, ShardId([0xff; 32]));
+        let all = (holder, (0, 0))..=(holder, (u32::MAX, u8::MAX));
         let gone: Vec<_> = self.pending.range(all).copied().collect();
         let mut packs = BTreeSet::new();
-        for (holder, shard) in gone {
-            self.clear_pending(holder, shard);
-            packs.extend(self.shards.get(&shard).map(|(pack, _)| *pack));
+        for (holder, place) in gone {
+            if let Some((pack, shard)) = self.at(place) {
+                packs.insert(pack.record.id);
+                self.clear_pending(holder, shard);
+            }
         }
         packs
     }
 
-    /// Returns our packs.
-    pub fn packs(&self) -> impl Iterator<Item = &OwnPack> {
-        self.packs.values()
+    /// Notes that a holder was asked for so many shards on the day of `at`, of which it could not show
+    /// `failed`.
+    pub fn note_track(&mut self, holder: DeviceId, at: Timestamp, asked: usize, failed: usize) {
+        let track = self.tracks.entry(holder).or_default();
+        track.note(at, asked, failed);
     }
 
-    /// Returns our packs from an id on, in the order of ids.
-    pub fn packs_from(&self, first: PackId) -> impl Iterator<Item = &OwnPack> {
-        self.packs.range(first..).map(|(_, pack)| pack)
+    /// Returns how often a device could show what it said it keeps.
+    pub fn track(&self, holder: DeviceId) -> Option<&Track> {
+        self.tracks.get(&holder)
+    }
+
+    /// Changes what is known of a shard at a device, and its turn with it.
+    fn change(&mut self, device: DeviceId, shard: ShardId, change: impl FnOnce(&mut Mark)) {
+        let Some(place) = self.place(shard) else {
+            let marks = self.unplaced.entry(shard).or_default();
+            let found = marks.iter().position(|mark| mark.device == device);
+            let at = found.unwrap_or_else(|| {
+                marks.push(Mark::new(device, 0));
+                marks.len() - 1
+            });
+            return change(&mut marks[at]);
+        };
+        let Some(pack) = self.packs[place.0 as usize].as_mut() else {
+            return;
+        };
+        let at = pack.find(device, place.1).unwrap_or_else(|at| {
+            // There are many packs, and each has few holders.
+            if pack.marks.len() == pack.marks.capacity() {
+                pack.marks.reserve_exact(MARKS_STEP);
+            }
+            pack.marks.insert(at, Mark::new(device, place.1));
+            at
+        });
+        let newest = pack.record.newest;
+        let (before, mark) = (pack.marks[at].rank(newest), &mut pack.marks[at]);
+        change(mark);
+        let (after, pending) = (mark.rank(newest), mark.pending);
+        if mark.is_blank() {
+            pack.marks.remove(at);
+        }
+        if pending {
+            self.pending.insert((device, place));
+        } else {
+            self.pending.remove(&(device, place));
+        }
+        self.rank(device, before, after, place);
+    }
+
+    fn rank(&mut self, device: DeviceId, before: Option<Rank>, after: Option<Rank>, place: Place) {
+        if before == after {
+            return;
+        }
+        let ranks = self.ranks.entry(device).or_default();
+        if let Some(before) = before {
+            ranks.remove(&(before, place));
+        }
+        if let Some(after) = after {
+            ranks.insert((after, place));
+        }
+    }
+
+    /// Returns what a device claims, in the order in which it is to be proved: what it was never asked
+    /// for, the newest content first, then what it was not asked for longest.
+    pub fn turns(&self, holder: DeviceId) -> impl Iterator<Item = Turn> {
+        let ranks = self.ranks.get(&holder).into_iter().flatten();
+        ranks.filter_map(|(rank, place)| {
+            let (pack, shard) = self.at(*place)?;
+            let (bytes, asked) = (pack.record.coding.shard_bytes, rank.asked());
+            Some(Turn {
+                shard,
+                bytes,
+                asked,
+            })
+        })
+    }
+
+    /// Returns our packs.
+    pub fn packs(&self) -> impl Iterator<Item = &OwnPack> {
+        self.packs.iter().flatten()
     }
 
     /// Returns a pack of ours.
     pub fn pack(&self, id: PackId) -> Option<&OwnPack> {
-        self.packs.get(&id)
+        self.packs[*self.numbers.get(&id)? as usize].as_ref()
+    }
+
+    fn pack_mut(&mut self, id: PackId) -> Option<&mut OwnPack> {
+        self.packs[*self.numbers.get(&id)? as usize].as_mut()
+    }
+
+    /// Returns our packs with their numbers, which are small.
+    pub fn numbered(&self) -> impl Iterator<Item = (u32, &OwnPack)> {
+        let packs = (0..).zip(&self.packs);
+        packs.filter_map(|(number, pack)| Some((number, pack.as_ref()?)))
+    }
+
+    /// Returns a pack's number. Once the pack is forgotten, another may get it.
+    pub fn number(&self, id: PackId) -> Option<u32> {
+        self.numbers.get(&id).copied()
+    }
+
+    /// Returns the pack of a number.
+    pub fn by_number(&self, number: u32) -> Option<&OwnPack> {
+        self.packs.get(number as usize)?.as_ref()
+    }
+
+    fn place(&self, shard: ShardId) -> Option<Place> {
+        let start = prefix(shard);
+        let alike = (self.places).range((start, (0, 0))..=(start, (u32::MAX, u8::MAX)));
+        let mut places = alike.map(|(_, place)| *place);
+        places.find(|place| self.at(*place).is_some_and(|(_, it)| it == shard))
+    }
+
+    fn at(&self, (number, index): Place) -> Option<(&OwnPack, ShardId)> {
+        let pack = self.by_number(number)?;
+        Some((pack, *pack.record.shards.get(usize::from(index))?))
     }
 
     /// Returns the pack and index of a shard of ours.
     pub fn locate(&self, shard: ShardId) -> Option<(&OwnPack, u8)> {
-        let (pack, index) = self.shards.get(&shard)?;
-        Some((self.packs.get(pack)?, *index))
-    }
-
-    /// Returns the shards of ours that a device says it holds.
-    pub fn held_by(&self, holder: DeviceId) -> impl Iterator<Item = (ShardId, Holding)> {
-        let shards = self.by_device.get(&holder).into_iter().flatten();
-        shards.map(move |shard| (*shard, self.holding(holder, *shard)))
+        let (number, index) = self.place(shard)?;
+        Some((self.by_number(number)?, index))
     }
 
     /// Returns what is known of a shard at a device.
     pub fn holding(&self, holder: DeviceId, shard: ShardId) -> Holding {
-        let holders = self.holdings.get(&shard);
-        holders
-            .and_then(|holders| holders.get(&holder))
-            .copied()
-            .unwrap_or_default()
+        let mark = match self.locate(shard) {
+            Some((pack, index)) => pack.find(holder, index).ok().map(|at| &pack.marks[at]),
+            None => {
+                let mut marks = self.unplaced.get(&shard).into_iter().flatten();
+                marks.find(|mark| mark.device == holder)
+            }
+        };
+        mark.map(|mark| mark.holding).unwrap_or_default()
     }
 
     /// Returns the devices believed to hold a shard.
     pub fn holders(&self, shard: ShardId) -> impl Iterator<Item = DeviceId> {
-        let holders = self.holdings.get(&shard).into_iter().flatten();
-        holders
-            .filter(|(_, holding)| holding.believed())
-            .map(|(device, _)| *device)
+        let placed = (self.locate(shard).into_iter()).flat_map(|(pack, at)| pack.at_index(at));
+        let unplaced = self.unplaced.get(&shard).into_iter().flatten();
+        placed
+            .chain(unplaced)
+            .filter(|mark| mark.holding.believed())
+            .map(|mark| mark.device)
     }
 
     /// Returns where shards of a pack are for sure: proved lately, by present members other than us.
@@ -328,21 +405,8 @@ impl Inventory {
         me: MemberId,
         now: Timestamp,
     ) -> Spread {
-        let mut spread = Spread::new();
-        for (index, shard) in pack.shards.iter().enumerate() {
-            for (device, holding) in self.holdings.get(shard).into_iter().flatten() {
-                if !holding.counts(now) {
-                    continue;
-                }
-                if let Some(member) = circle.member_of(*device).filter(|member| *member != me) {
-                    spread
-                        .entry(member)
-                        .or_default()
-                        .insert(u8::try_from(index).unwrap_or(0));
-                }
-            }
-        }
-        spread
+        let pack = self.pack(pack.id);
+        pack.map_or_else(Spread::new, |pack| pack.proved_spread(circle, me, now))
     }
 
     /// Returns the health of a pack now.
@@ -350,108 +414,25 @@ impl Inventory {
         health(&pack.coding, &self.proved_spread(pack, circle, me, now))
     }
 
-    fn holding_mut(&mut self, holder: DeviceId, shard: ShardId) -> &mut Holding {
-        self.holdings
-            .entry(shard)
-            .or_default()
-            .entry(holder)
-            .or_default()
-    }
-
     /// Returns the devices that hold something of ours by their word, with the number of bytes and
     /// the number of bytes proved lately.
     pub fn bytes_by_device(&self, now: Timestamp) -> Vec<(DeviceId, u64, u64)> {
-        let count = |device: &DeviceId| {
-            let mut sums = (0, 0);
-            for (shard, holding) in self.held_by(*device) {
-                let Some((pack, _)) = self.locate(shard) else {
-                    continue;
-                };
-                let bytes = u64::from(pack.record.coding.shard_bytes);
-                sums.0 += bytes;
-                sums.1 += if holding.counts(now) { bytes } else { 0 };
-            }
-            sums
-        };
-        self.by_device
-            .keys()
-            .map(|device| (*device, count(device).0, count(device).1))
-            .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::{Coding, PackKind};
-
-    fn shard(at: u8) -> ShardId {
-        ShardId([at; 32])
-    }
-
-    fn record() -> PackRecord {
-        PackRecord {
-            id: PackId([9; 32]),
-            epoch: 0,
-            kind: PackKind::Large,
-            bytes: 128,
-            made: Timestamp(0),
-            newest: Timestamp(0),
-            coding: Coding {
-                k: 2,
-                n: 4,
-                shard_bytes: 64,
-            },
-            shards: (0..4).map(shard).collect(),
-        }
-    }
-
-    /// Something that happens to one shard at one device.
-    fn happen(
-        inventory: &mut Inventory,
-        what: u8,
-        device: DeviceId,
-        shard: ShardId,
-        at: Timestamp,
-    ) {
-        match what {
-            0 => inventory.note_receipt(device, shard, true),
-            1 => inventory.note_receipt(device, shard, false),
-            2 => inventory.note_audit(device, shard, at, true),
-            3 => inventory.note_audit(device, shard, at, false),
-            4 => inventory.note_pending(device, shard),
-            5 => inventory.clear_pending(device, shard),
-            6 => inventory.note_insisted(device, shard),
-            7 => drop(inventory.clear_pending_of(device)),
-            8 => drop(inventory.remove_pack(record().id)),
-            _ => drop(inventory.add_pack(record(), true)),
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn marks_say_what_the_inventory_says(
-            steps in proptest::collection::vec((0_u8..10, 0_u8..3, 0_u8..5), 0..60),
-        ) {
-            let mut inventory = Inventory::default();
-            for (at, (what, device, index)) in steps.into_iter().enumerate() {
-                let (device, at) = (DeviceId([device; 32]), Timestamp(at as u64));
-                happen(&mut inventory, what, device, shard(index), at);
-            }
-            inventory.add_pack(record(), true);
-            let marks = &inventory.pack(record().id).unwrap().marks;
-            for device in (0..3).map(|at| DeviceId([at; 32])) {
-                let found = marks.iter().find(|(it, _)| *it == device);
-                let found = found.map(|(_, marks)| *marks).unwrap_or_default();
-                for index in 0..4 {
-                    let key = (device, shard(index));
-                    let believed = inventory.holding(device, shard(index)).believed();
-                    proptest::prop_assert_eq!(found.believed.contains(index), believed);
-                    let (pending, insisted) = (&inventory.pending, &inventory.insisted);
-                    proptest::prop_assert_eq!(found.pending.contains(index), pending.contains(&key));
-                    proptest::prop_assert_eq!(found.insisted.contains(index), insisted.contains(&key));
+        let mut sums: Vec<(DeviceId, u64, u64)> =
+            self.ranks.keys().map(|device| (*device, 0, 0)).collect();
+        for pack in self.packs() {
+            let bytes = u64::from(pack.record.coding.shard_bytes);
+            let mut at = 0;
+            // Both are in the order of devices.
+            for mark in pack.marks.iter().filter(|mark| mark.holding.held) {
+                while sums.get(at).is_some_and(|sum| sum.0 < mark.device) {
+                    at += 1;
+                }
+                if let Some(sum) = sums.get_mut(at) {
+                    sum.1 += bytes;
+                    sum.2 += if mark.holding.counts(now) { bytes } else { 0 };
                 }
             }
         }
+        sums
     }
 }

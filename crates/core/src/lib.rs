@@ -41,5 +41,6 @@ pub mod proof;
 pub mod record;
 pub mod shard;
 pub mod time;
+pub mod track;
 pub mod tree;
 pub mod view;

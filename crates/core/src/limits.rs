@@ -64,7 +64,8 @@ pub const ADDRESSES_MAX: usize = 16;
 
 /// Verified ranges are groups of this many bytes, in audits and on the shelf (16 BLAKE3 chunks).
 pub const GROUP_BYTES: usize = 16 << 10;
-/// Most probes of one challenge message.
+/// Most probes of one challenge message, and of what is not due at one meeting: 60 of a holder's
+/// shards find one lost in 14 with 99 % (research: Ateniese et al.).
 pub const PROBES_MAX: usize = 60;
 
 /// Shards on their way to one peer at a time. Four hide the peer's fsync without filling memory.
@@ -120,8 +121,25 @@ pub const MEET_AGAIN: Span = Span::secs(1);
 pub const IDLE_CLOSE: Span = Span::millis(300);
 /// Receipts wait this long for company before they become one entry.
 pub const RECEIPT_BATCH: Span = Span::millis(200);
-/// A holder is asked again for a proof of a shard after this long, well before [`AUDIT_VALID`] ends.
-pub const AUDIT_AGAIN: Span = Span::days(7);
+/// A holder is asked again for a proof of a shard after this long: half of [`AUDIT_VALID`], so that
+/// whoever is met once a fortnight has all proved at any time.
+pub const AUDIT_AGAIN: Span = Span::days(15);
+/// Some of what is not due is asked for at every meeting, and a holder with whom there is nothing
+/// else to do is met for that after this long.
+pub const SPOT_CHECK_AGAIN: Span = Span::hours(20);
+/// After a failure so many more of the holder's shards are asked for in the same meeting, which finds
+/// one lost in 200 with 95 %.
+pub const PROBES_OF_SUSPECT: usize = 600;
+/// A peer that says nothing to a challenge, but talks about other things, is asked again after this
+/// long: a sleeping disk takes ten seconds.
+pub const PROOF_PATIENCE: Span = Span::secs(30);
+/// So often is a shard asked for in one meeting that is shown too late or not at all.
+pub const PROOF_TRIES: u8 = 3;
+/// What a slow disk takes to read one group.
+pub const PROOF_READ: Span = Span::millis(10);
+/// What a waking radio and a busy scheduler add to a challenge. Whoever fetches over a home's uplink
+/// what it should have takes longer for a whole challenge.
+pub const PROOF_GRACE: Span = Span::millis(100);
 /// Probes under way to one peer at a time: each answer brings a whole group.
 pub const PROBES_IN_FLIGHT_MAX: usize = 32;
 /// A peer that had no room is not asked again for this long, unless its offer changes.

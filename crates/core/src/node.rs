@@ -86,6 +86,10 @@ pub struct Node {
     outcomes_due: Option<Timestamp>,
     /// Proofs older than this are asked for again.
     audit_floor: Timestamp,
+    /// When each holder was last asked for what it need not have been.
+    spot_checks: BTreeMap<DeviceId, Timestamp>,
+    /// Members who fail too often: they get what nobody else can take.
+    doubted: BTreeSet<MemberId>,
     /// Receipts that came before we had the key to open them.
     unopened: Vec<(DeviceId, Vec<u8>)>,
     /// Packs that friends alone could not rebuild when last looked at.
@@ -95,8 +99,6 @@ pub struct Node {
     wants: Wants,
     /// Changes whenever plans made before are out of date altogether.
     generation: u64,
-    /// Changes whenever there may be shards to prove that no list names yet.
-    audit_look: u64,
     nonce: u64,
     effects: VecDeque<Effect>,
     now: Timestamp,
@@ -134,13 +136,14 @@ impl Node {
             outcomes: BTreeMap::new(),
             outcomes_due: None,
             audit_floor: Timestamp(0),
+            spot_checks: BTreeMap::new(),
+            doubted: BTreeSet::new(),
             unopened: Vec::new(),
             unsafe_packs: BTreeSet::new(),
             petnames: BTreeMap::new(),
             order: Order::default(),
             wants: Wants::default(),
             generation: 0,
-            audit_look: 0,
             nonce: 0,
             effects: VecDeque::new(),
             now,
@@ -188,6 +191,7 @@ impl Node {
         if !wrapped && !self.identity.vault.is_empty() {
             self.wrap_keys();
         }
+        self.doubt();
         let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
         self.unsafe_packs = unsafe_packs.into_iter().collect();
         self.arrived();
@@ -276,6 +280,7 @@ impl Node {
         self.flush_receipts_if_due();
         self.flush_outcomes_if_due();
         self.watch_encounters();
+        self.watch_probes();
         self.watch_presences();
         self.knock_again();
         self.drive();
@@ -352,7 +357,7 @@ impl Node {
     }
 
     pub(crate) fn view(&self) -> Viewpoint<'_> {
-        Viewpoint::new(&self.circle, self.member, self.order)
+        Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted)
     }
 
     /// Returns how many other members there are.

@@ -20,9 +20,9 @@ use crate::{
     health::{Spread, holders, union},
     id::{MemberId, PackId},
     inventory::{Inventory, OwnPack},
-    placement::next_shard,
+    placement::{members_target, next_shard},
     policy::Bulk,
-    record::{Coding, PackKind},
+    record::{Coding, PackKind, PackRecord},
 };
 
 /// In which order packs are put on shelves.
@@ -48,7 +48,11 @@ pub struct Viewpoint<'a> {
     pub others: usize,
     /// Which order was chosen.
     pub order: Order,
+    /// Members who could not show what they said they keep too often to be relied on.
+    pub doubted: &'a BTreeSet<MemberId>,
 }
+
+static NOBODY: BTreeSet<MemberId> = BTreeSet::new();
 
 impl<'a> Viewpoint<'a> {
     /// Returns the point of view of `me`.
@@ -59,7 +63,27 @@ impl<'a> Viewpoint<'a> {
             me,
             others,
             order,
+            doubted: &NOBODY,
         }
+    }
+
+    /// Returns the point of view of somebody who doubts these members.
+    #[must_use]
+    pub const fn doubting(self, doubted: &'a BTreeSet<MemberId>) -> Self {
+        Self { doubted, ..self }
+    }
+
+    /// Tells whether others than `member` should get what is left of a pack that friends can rebuild:
+    /// `member` is doubted, and there are enough who aren't and have nothing of it yet.
+    fn prefers_others(&self, record: &PackRecord, placed: &Spread, member: MemberId) -> bool {
+        if !self.doubted.contains(&member) || union(placed).len() < u32::from(record.coding.k) {
+            return false;
+        }
+        let reliable = |it: &&MemberId| **it != self.me && !self.doubted.contains(*it);
+        let holding = placed.keys().filter(reliable).count();
+        let everybody = self.others - self.doubted.len().min(self.others);
+        let target = members_target(record.kind, &record.coding, self.others);
+        everybody.saturating_sub(holding) >= target.saturating_sub(holders(placed))
     }
 }
 
@@ -133,6 +157,9 @@ pub fn assess(pack: &OwnPack, view: Viewpoint<'_>, member: MemberId) -> Option<(
     let record = &pack.record;
     let placed = pack.placed_spread(view.circle, view.me);
     let index = next_shard(record.kind, &record.coding, &placed, member, view.others)?;
+    if view.prefers_others(record, &placed, member) {
+        return None;
+    }
     Some((Urgency::of(pack, &placed, view), index))
 }
 
@@ -158,13 +185,6 @@ fn belongs(pack: &OwnPack, view: Viewpoint<'_>, bulk: Bulk) -> bool {
     }
 }
 
-/// Tells whether `member` should get anything urgent. It may look at every pack.
-pub fn wants_anything_urgent(inventory: &Inventory, view: Viewpoint<'_>, member: MemberId) -> bool {
-    inventory
-        .packs()
-        .any(|pack| belongs(pack, view, Bulk::Urgent) && assess(pack, view, member).is_some())
-}
-
 /// What a member should get in one encounter.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -178,13 +198,17 @@ pub struct Queue {
 impl Queue {
     /// Returns the packs of which `member` should get a shard, if they belong to `bulk` when their
     /// turn comes.
-    pub fn new(inventory: &Inventory, view: Viewpoint<'_>, member: MemberId, bulk: Bulk) -> Self {
-        let wanted: Vec<_> = inventory
-            .packs()
-            .filter_map(|pack| {
-                let (urgency, _) = assess(pack, view, member)?;
-                Some(Reverse((urgency, pack.record.id)))
-            })
+    pub fn new(
+        wants: &mut Wants,
+        inventory: &Inventory,
+        view: Viewpoint<'_>,
+        member: MemberId,
+        bulk: Bulk,
+    ) -> Self {
+        let wanted = wants.all(inventory, view, member);
+        let wanted: Vec<_> = wanted
+            .into_iter()
+            .map(|(urgency, pack)| Reverse((urgency, pack)))
             .collect();
         Self {
             heap: wanted.into(),
@@ -229,43 +253,87 @@ impl Queue {
     }
 }
 
-/// Which members lack something of ours: remembers how far it has looked, so that asking again and
-/// again does not look at all packs each time.
+/// Which members lack something of ours: remembers per member which packs may be lacking, so that
+/// neither asking again and again nor the plan of an encounter looks at all packs.
 #[derive(Debug, Default)]
 pub struct Wants {
-    /// No pack with a smaller id is wanted; nothing: none at all.
-    looked: BTreeMap<MemberId, Option<PackId>>,
+    /// By the packs' numbers. Packs that are not named are not lacking; of a member that is not named,
+    /// nothing is known yet.
+    open: BTreeMap<MemberId, BTreeSet<u32>>,
 }
 
 impl Wants {
-    /// Notes that a pack may be wanted that was not.
-    pub fn look_at(&mut self, pack: PackId) {
-        for next in self.looked.values_mut() {
-            *next = Some(next.map_or(pack, |next| next.min(pack)));
+    /// Notes that a pack may be lacking that was not.
+    pub fn look_at(&mut self, inventory: &Inventory, pack: PackId) {
+        let Some(number) = inventory.number(pack) else {
+            return;
+        };
+        for open in self.open.values_mut() {
+            open.insert(number);
         }
     }
 
-    /// Notes that any pack may be wanted by anybody.
+    /// Notes that any pack may be lacking to anybody.
     pub fn look_at_all(&mut self) {
-        self.looked.clear();
+        self.open.clear();
     }
 
-    /// Tells whether `member` should get anything.
+    /// Returns what `member` should get, in no order.
+    fn all(
+        &mut self,
+        inventory: &Inventory,
+        view: Viewpoint<'_>,
+        member: MemberId,
+    ) -> Vec<(Urgency, PackId)> {
+        let mut wanted = Vec::new();
+        self.open(inventory, view, member).retain(|number| {
+            let pack = inventory.by_number(*number);
+            let found = pack.and_then(|pack| Some((pack, assess(pack, view, member)?)));
+            if let Some((pack, (urgency, _))) = found {
+                wanted.push((urgency, pack.record.id));
+            }
+            found.is_some()
+        });
+        wanted
+    }
+
+    /// Tells whether `member` should get anything that belongs to `bulk`.
     pub fn anything(
         &mut self,
         inventory: &Inventory,
         view: Viewpoint<'_>,
         member: MemberId,
+        bulk: Bulk,
     ) -> bool {
-        let begin = Some(PackId([0; 32]));
-        let Some(from) = self.looked.get(&member).copied().unwrap_or(begin) else {
+        if bulk == Bulk::Nothing {
             return false;
-        };
-        let next = inventory
-            .packs_from(from)
-            .find(|pack| assess(pack, view, member).is_some())
-            .map(|pack| pack.record.id);
-        self.looked.insert(member, next);
-        next.is_some()
+        }
+        let open = self.open(inventory, view, member);
+        let mut closed = Vec::new();
+        let wanted = open.iter().any(|number| {
+            let pack = inventory.by_number(*number);
+            let wanted = pack.filter(|pack| assess(pack, view, member).is_some());
+            if wanted.is_none() {
+                closed.push(*number);
+            }
+            wanted.is_some_and(|pack| belongs(pack, view, bulk))
+        });
+        for number in closed {
+            open.remove(&number);
+        }
+        wanted
+    }
+
+    fn open(
+        &mut self,
+        inventory: &Inventory,
+        view: Viewpoint<'_>,
+        member: MemberId,
+    ) -> &mut BTreeSet<u32> {
+        self.open.entry(member).or_insert_with(|| {
+            let lacking = |(_, pack): &(u32, &OwnPack)| assess(pack, view, member).is_some();
+            let packs = inventory.numbered().filter(lacking);
+            packs.map(|(number, _)| number).collect()
+        })
     }
 }

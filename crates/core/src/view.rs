@@ -18,6 +18,7 @@ use crate::{
     placement::{health_target, members_target},
     record::{PackKind, PackRecord},
     time::Timestamp,
+    track::{self, Tally},
 };
 
 /// How safe everything is now. Bytes are bytes of sealed packs.
@@ -86,6 +87,9 @@ pub struct DeviceView {
     pub near: bool,
     /// When it was last met.
     pub last_met: Option<Timestamp>,
+    /// How many shards of ours it was asked to show in the last month, and how many of them it could
+    /// not, though it had signed for them.
+    pub shown: Tally,
 }
 
 /// A shard under way.
@@ -184,9 +188,7 @@ impl Node {
         for pack in self.inventory.packs() {
             let record = &pack.record;
             let bytes = u64::from(record.bytes);
-            let proved = self
-                .inventory
-                .proved_spread(record, &self.circle, self.member, now);
+            let proved = pack.proved_spread(&self.circle, self.member, now);
             let now_health = health(&record.coding, &proved);
             let claimed = pack.placed_spread(&self.circle, self.member);
             safety.packs += 1;
@@ -263,6 +265,8 @@ impl Node {
             last_met: encounter
                 .map(|_| now)
                 .or_else(|| self.contacts.last_met(device).max(self.last_met(device))),
+            shown: (self.inventory.track(device))
+                .map_or_else(Tally::default, |track| track.over(track::SHOWN, now)),
         }
     }
 

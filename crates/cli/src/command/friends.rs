@@ -52,8 +52,16 @@ pub(super) fn line(friend: &Friend) -> String {
     if let Some(expected) = friend.expected {
         usual.push_str(&format!(", next {}", ui::ahead(ui::now_ms(), expected.0)));
     }
+    let mut failed = String::new();
+    for device in friend.devices.iter().filter(|it| it.not_shown > 0) {
+        let (name, not_shown, asked) = (&device.name, device.not_shown, device.asked);
+        failed.push_str(&format!(
+            "; {name} could not show {not_shown} of {asked} pieces it said it keeps"
+        ));
+    }
     format!(
-        "{} ({}), {near}{usual}; keeps {} of {} for you ({} proved), you keep {} of {} for them",
+        "{} ({}), {near}{usual}; keeps {} of {} for you ({} proved), you keep {} of {} for \
+         them{failed}",
         friend.petname,
         friend.id.short(),
         ui::bytes(friend.bytes_held_for_me),

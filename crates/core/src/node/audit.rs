@@ -1,8 +1,15 @@
 //! The owner's side: asking holders to show random ranges of what they signed for.
 //!
-//! A receipt is a claim; only a proof counts. No answer is not a failure, a wrong one is.
+//! A receipt is a claim; only a proof counts. What is new is asked for at once. At every meeting some
+//! of the rest follows, what was not asked for longest first, and nothing waits longer than half of
+//! the time for which a proof counts. A wrong answer is a failure; none is not, since lids are closed
+//! in the midst of things, unless the holder goes on talking about everything else. An answer that
+//! took longer than a disk needs may have been fetched from elsewhere: it is asked for again, alone.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use rand_core::Rng;
 
@@ -10,14 +17,15 @@ use super::Node;
 use crate::{
     codec::encode,
     entry::{AuditList, Body},
-    event::{LinkId, Notice},
-    id::{DeviceId, ShardId},
-    inventory::Holding,
+    event::{LinkClass, LinkId, Notice},
+    id::{DeviceId, MemberId, ShardId},
+    inventory::Turn,
     key, limits,
+    link::Route,
     message::{GroupProof, Message},
     policy::Bulk,
     proof,
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// Outcomes of probes at one holder.
@@ -33,35 +41,66 @@ impl Outcomes {
     }
 }
 
+/// A group that the peer was asked to show.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    nonce: u64,
+    group: u32,
+    asked: Timestamp,
+    /// An answer after that may have come from elsewhere.
+    in_time: Option<Timestamp>,
+}
+
+/// The audit of one encounter.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    under_way: BTreeMap<ShardId, Probe>,
+    /// How often a shard was shown too late, or not at all: it is asked for again, alone.
+    again: BTreeMap<ShardId, u8>,
+    /// How many shards are still to be asked for that need not be, and since when.
+    spot: Option<(usize, Timestamp)>,
+}
+
+impl Audit {
+    /// Nothing of it is under way.
+    pub(super) fn is_still(&self) -> bool {
+        self.under_way.is_empty() && self.again.is_empty()
+    }
+
+    /// Returns when a peer that says nothing to a challenge is to be asked again.
+    pub(super) fn timeout(&self) -> Option<Timestamp> {
+        let asked = self.under_way.values().map(|probe| probe.asked);
+        asked.min().map(|asked| asked + limits::PROOF_PATIENCE)
+    }
+
+    /// Notes that a shard was not shown in time. Tells whether that is the third time.
+    fn is_third_time(&mut self, shard: ShardId) -> bool {
+        let times = self.again.entry(shard).or_default();
+        *times += 1;
+        *times >= limits::PROOF_TRIES
+    }
+}
+
 impl Node {
-    /// Tells whether a held shard should be proved now: never yet, not lately, or not since the owner
-    /// asked for an audit of everything.
-    fn due(&self, holding: &Holding) -> bool {
-        holding.believed()
-            && holding.proved.is_none_or(|proved| {
-                proved < self.audit_floor
-                    || holding.is_refuted()
-                    || self.now.since(proved) >= limits::AUDIT_AGAIN
-            })
+    /// Tells whether a shard can't wait for its turn: never asked for, not for too long, or not since
+    /// the owner asked for an audit of everything.
+    fn is_due(&self, turn: &Turn) -> bool {
+        turn.asked.is_none_or(|asked| {
+            asked < self.audit_floor || self.now.since(asked) >= limits::AUDIT_AGAIN
+        })
     }
 
     /// Tells whether a device should be asked for proofs.
     pub(super) fn audit_due(&self, holder: DeviceId) -> bool {
-        self.inventory
-            .held_by(holder)
-            .any(|(shard, holding)| self.due(&holding) && self.inventory.locate(shard).is_some())
+        let Some(first) = self.inventory.turns(holder).next() else {
+            return false;
+        };
+        self.is_due(&first) || self.spot_due(holder, limits::SPOT_CHECK_AGAIN)
     }
 
-    /// Returns the shards at a device that should be proved now: never proved first, then those
-    /// whose proof is oldest.
-    fn audit_queue(&self, holder: DeviceId) -> VecDeque<ShardId> {
-        let held = self.inventory.held_by(holder);
-        let mut due: Vec<(Option<Timestamp>, ShardId)> = held
-            .filter(|(_, holding)| self.due(holding))
-            .map(|(shard, holding)| (holding.proved, shard))
-            .collect();
-        due.sort_unstable();
-        due.into_iter().map(|(_, shard)| shard).collect()
+    fn spot_due(&self, holder: DeviceId, after: Span) -> bool {
+        let last = self.spot_checks.get(&holder);
+        last.is_none_or(|last| self.now.since(*last) >= after)
     }
 
     /// Challenges the peer of a link.
@@ -69,54 +108,121 @@ impl Node {
         let Some(encounter) = self.encounters.get(&link) else {
             return;
         };
-        let under_way = encounter.probes.len();
+        let peer = encounter.peer;
         let own = encounter.member == Some(self.member);
-        if under_way > limits::PROBES_IN_FLIGHT_MAX / 2 || own || encounter.bulk() == Bulk::Nothing
-        {
+        if own || encounter.bulk() == Bulk::Nothing {
+            return self.forgo(link);
+        }
+        let under_way = encounter.audit.under_way.len();
+        if under_way > limits::PROBES_IN_FLIGHT_MAX / 2 {
             return;
         }
-        if encounter.audit_look != Some(self.audit_look) {
-            let (audits, look) = (self.audit_queue(encounter.peer), self.audit_look);
+        if encounter.audit.spot.is_none() && self.spot_due(peer, limits::MEETING_GAP) {
+            self.spot_checks.insert(peer, self.now);
+            let spot = Some((limits::PROBES_MAX, self.now));
             if let Some(encounter) = self.encounters.get_mut(&link) {
-                (encounter.audits, encounter.audit_look) = (audits, Some(look));
+                encounter.audit.spot = spot;
             }
         }
-        let mut shards = Vec::new();
-        while shards.len() < limits::PROBES_IN_FLIGHT_MAX - under_way {
-            let Some(encounter) = self.encounters.get_mut(&link) else {
-                return;
-            };
-            let Some(shard) = encounter.audits.pop_front() else {
+        let turns = self.next_turns(link, limits::PROBES_IN_FLIGHT_MAX - under_way);
+        if !turns.is_empty() {
+            self.challenge(link, turns);
+        }
+    }
+
+    /// What was to be asked again can't be now.
+    fn forgo(&mut self, link: LinkId) {
+        if let Some(encounter) = self.encounters.get_mut(&link) {
+            encounter.audit.again.clear();
+        }
+    }
+
+    /// Returns the shards to ask for next, `room` at most.
+    fn next_turns(&mut self, link: LinkId, room: usize) -> Vec<Turn> {
+        let mut next = Vec::new();
+        let Some(encounter) = self.encounters.get(&link) else {
+            return next;
+        };
+        let audit = &encounter.audit;
+        let known = |turn: &Turn| {
+            audit.under_way.contains_key(&turn.shard) || audit.again.contains_key(&turn.shard)
+        };
+        let turns = self.inventory.turns(encounter.peer);
+        let mut spared = 0;
+        for turn in turns.filter(|turn| !known(turn)) {
+            if next.len() >= room {
                 break;
-            };
-            let asked = encounter.probes.contains_key(&shard);
-            let holding = self.inventory.holding(encounter.peer, shard);
-            if let Some((pack, _)) = self.inventory.locate(shard)
-                && !asked
-                && self.due(&holding)
-            {
-                shards.push((shard, pack.record.coding.shard_bytes));
             }
-        }
-        if shards.is_empty() {
-            return;
-        }
-        self.nonce += 1;
-        let nonce = self.nonce;
-        let mut probes = Vec::new();
-        for (shard, bytes) in shards {
-            let groups = bytes.div_ceil(limits::GROUP_BYTES as u32).max(1);
-            let group = self.rng.next_u32() % groups;
-            probes.push((shard, group));
+            if !self.is_due(&turn) {
+                let may = |(left, since): (usize, Timestamp)| {
+                    spared < left && turn.asked.is_some_and(|asked| asked < since)
+                };
+                if !audit.spot.is_some_and(may) {
+                    break;
+                }
+                spared += 1;
+            }
+            next.push(turn);
         }
         if let Some(encounter) = self.encounters.get_mut(&link) {
-            encounter.probes.extend(
-                probes
-                    .iter()
-                    .map(|(shard, group)| (*shard, (nonce, *group))),
-            );
+            if let Some((left, _)) = &mut encounter.audit.spot {
+                *left -= spared;
+            }
+            if next.is_empty() && encounter.audit.under_way.is_empty() && encounter.is_calm() {
+                next.extend(self.once_more(link));
+            }
+        }
+        next
+    }
+
+    /// Returns a shard that was not shown in time.
+    fn once_more(&self, link: LinkId) -> Option<Turn> {
+        let (shard, _) = self.encounters.get(&link)?.audit.again.first_key_value()?;
+        let (pack, _) = self.inventory.locate(*shard)?;
+        Some(Turn {
+            shard: *shard,
+            bytes: pack.record.coding.shard_bytes,
+            asked: None,
+        })
+    }
+
+    fn challenge(&mut self, link: LinkId, turns: Vec<Turn>) {
+        self.nonce += 1;
+        let (nonce, asked) = (self.nonce, self.now);
+        let in_time = self.in_time(link, turns.len());
+        let mut probes = Vec::new();
+        for turn in turns {
+            let groups = turn.bytes.div_ceil(limits::GROUP_BYTES as u32).max(1);
+            let group = self.rng.next_u32() % groups;
+            probes.push((turn.shard, group));
+        }
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        for (shard, group) in &probes {
+            let probe = Probe {
+                nonce,
+                group: *group,
+                asked,
+                in_time,
+            };
+            encounter.audit.under_way.insert(*shard, probe);
         }
         self.send(link, Message::Challenge { nonce, probes });
+    }
+
+    /// Returns until when `more` answers that are asked for now come, if the peer reads them from its
+    /// own disk; nothing where other things can delay them too.
+    fn in_time(&self, link: LinkId, more: usize) -> Option<Timestamp> {
+        let encounter = self.encounters.get(&link)?;
+        let near = encounter.class == LinkClass::Lan && encounter.facts.route != Route::SameMachine;
+        if !near || !encounter.is_calm() || self.strain.busy {
+            return None;
+        }
+        let reads = (encounter.audit.under_way.len() + more) as u64;
+        let round_trip = u64::from(encounter.facts.rtt_us.unwrap_or(0)).div_ceil(1000);
+        let disk = limits::PROOF_READ.0 * reads + limits::PROOF_GRACE.0;
+        Some(self.now + Span(disk + round_trip))
     }
 
     /// The peer shows a range.
@@ -131,32 +237,89 @@ impl Node {
         let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
-        if encounter.probes.get(&shard) != Some(&(nonce, group)) {
+        let asked = encounter.audit.under_way.get(&shard).copied();
+        let Some(probe) = asked.filter(|it| (it.nonce, it.group) == (nonce, group)) else {
+            return;
+        };
+        let late = probe.in_time.is_some_and(|until| self.now > until) && encounter.is_calm();
+        encounter.audit.under_way.remove(&shard);
+        let Some((pack, _)) = self.inventory.locate(shard) else {
+            encounter.audit.again.remove(&shard);
+            return;
+        };
+        let bytes = u64::from(pack.record.coding.shard_bytes);
+        let good = proof.is_some_and(|proof| proof::verify(&shard, bytes, group, &proof).is_ok());
+        if good && late && !encounter.audit.is_third_time(shard) {
             return;
         }
-        encounter.probes.remove(&shard);
-        let holder = encounter.peer;
+        encounter.audit.again.remove(&shard);
+        let (holder, good) = (encounter.peer, good && !late);
+        self.judge_holder(link, holder, shard, good);
+    }
+
+    /// Draws the consequences of an answer.
+    fn judge_holder(&mut self, link: LinkId, holder: DeviceId, shard: ShardId, good: bool) {
         let Some((pack, _)) = self.inventory.locate(shard) else {
             return;
         };
-        let bytes = pack.record.coding.shard_bytes;
         let id = pack.record.id;
-        let good = proof
-            .is_some_and(|proof| proof::verify(&shard, u64::from(bytes), group, &proof).is_ok());
-        let outcomes = self.outcomes.entry(holder).or_default();
-        if good {
-            outcomes.proved.push(shard);
-        } else {
-            outcomes.failed.push(shard);
+        let before = self.inventory.holding(holder, shard);
+        // A holder that insists on having it fails twice in a row: that is one failure.
+        let told = |at| self.now.since(at) < limits::SPOT_CHECK_AGAIN;
+        let told = !good && before.is_refuted() && before.failed.is_some_and(told);
+        if !told {
+            let outcomes = self.outcomes.entry(holder).or_default();
+            if good {
+                outcomes.proved.push(shard);
+            } else {
+                outcomes.failed.push(shard);
+            }
+            let due = self.now + limits::RECEIPT_BATCH;
+            self.outcomes_due.get_or_insert(due);
         }
-        let due = self.now + limits::RECEIPT_BATCH;
-        self.outcomes_due.get_or_insert(due);
         self.inventory.note_audit(holder, shard, self.now, good);
         if !good {
+            if let Some(encounter) = self.encounters.get_mut(&link) {
+                let (left, _) = encounter.audit.spot.get_or_insert((0, self.now));
+                *left = limits::PROBES_OF_SUSPECT;
+            }
             self.replan(id);
-            self.notify(Notice::NotProved { holder, shard });
+            if !told {
+                self.notify(Notice::NotProved { holder, shard });
+            }
         }
         self.judge(id);
+    }
+
+    /// Asks again where a challenge was passed over in silence. Who passes over the same three times,
+    /// and talks about other things meanwhile, has nothing to show.
+    pub(super) fn watch_probes(&mut self) {
+        let now = self.now;
+        let mut silent = Vec::new();
+        for (link, encounter) in &mut self.encounters {
+            if encounter.audit.timeout().is_none_or(|at| at > now) {
+                continue;
+            }
+            let talks = |probe: &Probe| encounter.last_heard > probe.asked;
+            let overdue = |probe: &Probe| now >= probe.asked + limits::PROOF_PATIENCE;
+            let passed: Vec<ShardId> = (encounter.audit.under_way.iter())
+                .filter(|(_, probe)| overdue(probe) && talks(probe))
+                .map(|(shard, _)| *shard)
+                .collect();
+            let mut third = false;
+            for shard in passed {
+                encounter.audit.under_way.remove(&shard);
+                third |= encounter.audit.is_third_time(shard);
+            }
+            if third {
+                // None of the others was answered either.
+                let all = core::mem::take(&mut encounter.audit.again);
+                silent.extend(all.into_keys().map(|shard| (*link, encounter.peer, shard)));
+            }
+        }
+        for (link, holder, shard) in silent {
+            self.judge_holder(link, holder, shard, false);
+        }
     }
 
     /// Writes the outcomes into our feed.
@@ -197,10 +360,32 @@ impl Node {
         }
     }
 
+    /// Takes what a device of ours found out about a holder.
+    pub(super) fn note_outcomes(&mut self, list: &AuditList) {
+        let (asked, failed) = (list.proved.len() + list.failed.len(), list.failed.len());
+        (self.inventory).note_track(list.holder, list.time, asked, failed);
+        let last = self.spot_checks.entry(list.holder).or_default();
+        *last = (*last).max(list.time.min(self.now));
+        self.doubt();
+    }
+
+    /// Sees anew who fails so often that others should get what they could get.
+    pub(super) fn doubt(&mut self) {
+        let doubtful = |device: DeviceId| {
+            let track = self.inventory.track(device);
+            track.is_some_and(|track| track.lately(self.now).is_doubtful())
+        };
+        let members = self.circle.devices().filter(|it| doubtful(it.0));
+        let doubted: BTreeSet<MemberId> = members.map(|it| it.1).collect();
+        if doubted != self.doubted {
+            self.doubted = doubted;
+            self.replan_all();
+        }
+    }
+
     /// Makes every held shard due for a proof.
     pub(super) fn audit_everything(&mut self) {
         self.audit_floor = self.now;
-        self.audit_look += 1;
         self.contacts.touch();
     }
 }

@@ -1,12 +1,12 @@
 //! One encounter: from hello to farewell over one link.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
 use core::num::NonZeroU64;
 
-use super::{Node, contact::Parting};
+use super::{Node, audit::Audit, contact::Parting};
 use crate::{
     event::{Effect, Gate, LinkClass, LinkId, Notice},
     id::{DeviceId, MemberId, PackId, ShardId},
@@ -73,11 +73,8 @@ pub(crate) struct Encounter {
     /// Where we stand among the packs to fetch.
     pub(crate) fetch_cursor: u64,
     pub(crate) fetch_look: u64,
-    /// Groups that we asked to see, with the challenge's nonce.
-    pub(crate) probes: BTreeMap<ShardId, (u64, u32)>,
-    /// Shards to ask proofs of, most urgent first, and of which look at the inventory the list is.
-    pub(crate) audits: VecDeque<ShardId>,
-    pub(crate) audit_look: Option<u64>,
+    /// What we asked the peer to show.
+    pub(super) audit: Audit,
     /// Proofs that we are making for the peer.
     pub(crate) proving: usize,
     /// What to put, and of which generation the queue is.
@@ -133,9 +130,7 @@ impl Encounter {
             fetches: BTreeMap::new(),
             fetch_cursor: 0,
             fetch_look: 0,
-            probes: BTreeMap::new(),
-            audits: VecDeque::new(),
-            audit_look: None,
+            audit: Audit::default(),
             proving: 0,
             queue: Queue::default(),
             planned: None,
@@ -164,7 +159,7 @@ impl Encounter {
 
     /// Nothing of ours is under way. What the peer asked of us is the peer's to wait for.
     fn is_still(&self) -> bool {
-        self.sends.is_empty() && self.fetches.is_empty() && self.probes.is_empty()
+        self.sends.is_empty() && self.fetches.is_empty() && self.audit.is_still()
     }
 
     /// Returns how much of the bulk may go over the link: what both ends allow.
@@ -175,6 +170,11 @@ impl Encounter {
     /// Shards that nobody asked back are under way, or are going back to the peer.
     pub(crate) fn moves_shards(&self) -> bool {
         !self.sends.is_empty() || !self.serves.is_empty() || !self.receives.is_empty()
+    }
+
+    /// No shard is under way, so that the peer's disk and the link are free for proofs.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.moves_shards() && self.fetches.is_empty()
     }
 
     fn is_busy(&self) -> bool {
@@ -325,7 +325,6 @@ impl Node {
         };
         encounter.their_terms = terms;
         encounter.planned = None;
-        encounter.audit_look = None;
         self.judge_link(link);
     }
 
@@ -680,7 +679,7 @@ impl Node {
             let quiet = encounter
                 .quiet_since
                 .map(|since| since + patience(encounter.dialled));
-            [Some(ping.min(dead)), quiet]
+            [Some(ping.min(dead)), quiet, encounter.audit.timeout()]
         })
         .flatten()
         .min()

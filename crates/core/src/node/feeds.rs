@@ -129,6 +129,10 @@ impl Node {
             self.inventory.note_receipt(holder, shard, true);
             if let Some((pack, _)) = self.inventory.locate(shard) {
                 let pack = pack.record.id;
+                if !self.inventory.holding(holder, shard).believed() {
+                    // It says again what it could not show: nothing is on its way there.
+                    self.replan(pack);
+                }
                 self.notify(Notice::Placed {
                     pack,
                     shard,
@@ -144,7 +148,6 @@ impl Node {
                 self.judge(pack);
             }
         }
-        self.audit_look += 1;
         self.fetching.look_again();
     }
 
@@ -159,6 +162,7 @@ impl Node {
         let Ok(list) = decode::<AuditList>("audits", &plain) else {
             return;
         };
+        self.note_outcomes(&list);
         for (shards, good) in [(list.proved, true), (list.failed, false)] {
             for shard in shards {
                 self.inventory
@@ -345,7 +349,6 @@ impl Node {
         debug_assert!(pack.kind != PackKind::Metadata || pack.coding.k == 1);
         if self.inventory.add_pack(pack, available) {
             self.replan(id);
-            self.audit_look += 1;
             self.contacts.touch();
         }
         self.judge(id);

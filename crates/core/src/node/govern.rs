@@ -117,7 +117,6 @@ impl Node {
         };
         if terms != said {
             encounter.planned = None;
-            encounter.audit_look = None;
             if terms.bulk == Bulk::Nothing && encounter.moves_shards() {
                 // What came is kept; the peer hears why when it calls again.
                 return self.close(link, Farewell::Done);

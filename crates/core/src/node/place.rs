@@ -7,7 +7,7 @@ use crate::{
     id::{MemberId, PackId, ShardId},
     limits,
     message::{Message, Refusal},
-    plan::{self, Queue, Viewpoint, assess},
+    plan::{Queue, Viewpoint, assess},
     policy::Bulk,
     record::PackKind,
 };
@@ -36,7 +36,9 @@ impl Node {
             return;
         }
         if encounter.planned != Some(self.generation) {
-            let queue = Queue::new(&self.inventory, self.view(), member, bulk);
+            let view =
+                Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted);
+            let queue = Queue::new(&mut self.wants, &self.inventory, view, member, bulk);
             let generation = self.generation;
             if let Some(encounter) = self.encounters.get_mut(&link) {
                 encounter.queue = queue;
@@ -69,7 +71,7 @@ impl Node {
         link: LinkId,
         member: MemberId,
     ) -> Option<(PackKind, Outgoing, ShardId)> {
-        let view = Viewpoint::new(&self.circle, self.member, self.order);
+        let view = Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted);
         let encounter = self.encounters.get_mut(&link)?;
         if encounter.sends.len() >= limits::SENDS_IN_FLIGHT_MAX {
             return None;
@@ -97,11 +99,11 @@ impl Node {
 
     /// Everybody in an encounter may need more of a pack than was known.
     pub(super) fn replan(&mut self, id: PackId) {
-        self.wants.look_at(id);
         let Some(pack) = self.inventory.pack(id) else {
             return;
         };
-        let view = Viewpoint::new(&self.circle, self.member, self.order);
+        self.wants.look_at(&self.inventory, id);
+        let view = Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted);
         for encounter in self.encounters.values_mut() {
             let Some(member) = encounter.member.filter(|_| encounter.planned.is_some()) else {
                 continue;
@@ -114,12 +116,8 @@ impl Node {
 
     /// Tells whether a member should get anything of ours that belongs to `bulk`.
     pub(super) fn wants_anything(&mut self, member: MemberId, bulk: Bulk) -> bool {
-        let view = Viewpoint::new(&self.circle, self.member, self.order);
-        match bulk {
-            Bulk::Nothing => false,
-            Bulk::Urgent => plan::wants_anything_urgent(&self.inventory, view, member),
-            Bulk::Everything => self.wants.anything(&self.inventory, view, member),
-        }
+        let view = Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted);
+        self.wants.anything(&self.inventory, view, member, bulk)
     }
 
     /// What anybody needs may have changed altogether.
@@ -189,9 +187,7 @@ impl Node {
         match reason {
             // Its receipt follows; until then the shard counts as placed.
             Refusal::Have => {
-                self.inventory.note_insisted(peer, shard);
-                self.audit_look += 1;
-                return;
+                return self.inventory.note_insisted(peer, shard);
             }
             Refusal::OfferUsedUp | Refusal::DiskFull | Refusal::NotAMember => {
                 if reason == Refusal::OfferUsedUp {

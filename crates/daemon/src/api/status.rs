@@ -109,6 +109,10 @@ pub struct Device {
     pub id: DeviceId,
     /// Its owner's name for it.
     pub name: String,
+    /// How many pieces of ours it was asked to show in the last 30 days.
+    pub asked: u64,
+    /// How many of them it could not show, though it said that it keeps them.
+    pub not_shown: u64,
 }
 
 /// Answer to `GET /v1/friends`.

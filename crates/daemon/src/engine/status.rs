@@ -174,6 +174,16 @@ fn risks(sight: &Sight) -> Vec<String> {
         if member.refusal.is_some() {
             risks.push(format!("{name} has no room for more now."));
         }
+        for device in &member.devices {
+            let (failed, asked) = (device.shown.failed, device.shown.asked);
+            if failed > 0 {
+                risks.push(format!(
+                    "{name}'s {} could not show {failed} of {asked} pieces it said it keeps: they \
+                     don't count, and others get them.",
+                    device.name
+                ));
+            }
+        }
         let unproved = member
             .bytes_held_for_me
             .saturating_sub(member.bytes_audited);
@@ -224,6 +234,8 @@ pub(super) fn friend(view: &MemberView) -> Friend {
             .map(|device| Device {
                 id: device.device,
                 name: device.name.clone(),
+                asked: device.shown.asked.into(),
+                not_shown: device.shown.failed.into(),
             })
             .collect(),
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    plan::{Order, Queue},
+    plan::{Order, Queue, Wants},
     policy::Bulk,
 };
 
@@ -194,7 +194,14 @@ fn a_queue_looks_again_at_what_comes_to_the_front() {
             .front(inventory, node.view(), member, u32::MAX)
             .map(|(pack, _)| pack)
     };
-    let mut queue = Queue::new(&inventory, node.view(), member, Bulk::Everything);
+    let mut wants = Wants::default();
+    let mut queue = Queue::new(
+        &mut wants,
+        &inventory,
+        node.view(),
+        member,
+        Bulk::Everything,
+    );
     let first = front(&mut queue, &inventory).unwrap();
     assert_eq!(front(&mut queue, &inventory), Some(first), "it stays there");
     inventory.note_pending(devices[2], ShardId(first.0));
@@ -221,7 +228,7 @@ fn a_queue_looks_again_at_what_comes_to_the_front() {
 fn asking_again_who_wants_anything_gives_the_same_answer() {
     let (mut world, devices) = World::about_to_meet(4, 0, 6);
     let node = &mut world.host(devices[0]).node;
-    let (mut inventory, mut wants) = (node.inventory.clone(), crate::plan::Wants::default());
+    let (mut inventory, mut wants) = (node.inventory.clone(), Wants::default());
     let packs: Vec<PackId> = inventory.packs().map(|pack| pack.record.id).collect();
     let mut step = 7_usize;
     for _ in 0..2000 {
@@ -230,56 +237,13 @@ fn asking_again_who_wants_anything_gives_the_same_answer() {
         let held = step & 0xc0 != 0;
         inventory.note_receipt(holder, ShardId(pack.0), held);
         if !held {
-            wants.look_at(pack);
+            wants.look_at(&inventory, pack);
         }
         for device in &devices[1..] {
             let member = node.circle.member_of(*device).unwrap();
             let plain = crate::plan::wants_anything(&inventory, node.view(), member);
-            assert_eq!(wants.anything(&inventory, node.view(), member), plain);
+            let found = wants.anything(&inventory, node.view(), member, Bulk::Everything);
+            assert_eq!(found, plain);
         }
     }
-}
-
-/// `cargo test --release -p carryall-core plan_of_many_packs -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn plan_of_many_packs() {
-    let (mut world, devices) = World::about_to_meet(6, 0, 1);
-    let member = world.node(devices[5]).member();
-    let node = &mut world.host(devices[0]).node;
-    let record = node.inventory.packs().next().unwrap().record.clone();
-    let id =
-        |at: u32, salt: u8| *blake3::hash(&[&at.to_le_bytes()[..], &[salt]].concat()).as_bytes();
-    for at in 0..65_000_u32 {
-        let mut record = record.clone();
-        record.id = PackId(id(at, 0));
-        for (index, shard) in record.shards.iter_mut().enumerate() {
-            *shard = ShardId(id(at, 1 + u8::try_from(index).unwrap()));
-        }
-        for (holder, shard) in devices[1..5]
-            .iter()
-            .zip(&record.shards)
-            .take(at as usize % 4)
-        {
-            node.inventory.note_receipt(*holder, *shard, true);
-        }
-        node.inventory.add_pack(record, true);
-    }
-    let began = std::time::Instant::now();
-    let mut queue = Queue::new(&node.inventory, node.view(), member, Bulk::Everything);
-    println!("plan of an encounter: {:?}", began.elapsed());
-    let began = std::time::Instant::now();
-    for _ in 0..1000 {
-        let (pack, index) = queue
-            .front(&node.inventory, node.view(), member, u32::MAX)
-            .unwrap();
-        let shard = node.inventory.pack(pack).unwrap().record.shards[usize::from(index)];
-        node.inventory.note_pending(devices[5], shard);
-    }
-    println!("1000 shards: {:?}", began.elapsed());
-    let began = std::time::Instant::now();
-    for _ in 0..1000 {
-        assert!(node.wants_anything(member, Bulk::Everything));
-    }
-    println!("asked 1000 times for a reason: {:?}", began.elapsed());
 }

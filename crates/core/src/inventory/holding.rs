@@ -1,0 +1,101 @@
+//! One shard at one device: what is known of it, and when it is its turn to be proved.
+
+use crate::{id::DeviceId, limits, time::Timestamp};
+
+/// What is known of one shard at one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// The holder signed that it keeps the shard, and has not signed that it dropped it.
+    pub held: bool,
+    /// When it last showed a random range of it.
+    pub proved: Option<Timestamp>,
+    /// When it last failed to.
+    pub failed: Option<Timestamp>,
+    /// It signed for the shard again since it failed: worth another probe.
+    pub renewed: bool,
+}
+
+impl Holding {
+    /// Tells whether the holder should still be believed to have the shard, proof or not.
+    pub fn believed(&self) -> bool {
+        self.held && (self.renewed || !self.is_refuted())
+    }
+
+    /// Tells whether the last probe failed.
+    pub fn is_refuted(&self) -> bool {
+        self.failed
+            .is_some_and(|failed| self.proved.is_none_or(|good| good <= failed))
+    }
+
+    /// Tells whether the shard counts for health now.
+    pub fn counts(&self, now: Timestamp) -> bool {
+        self.held
+            && !self.is_refuted()
+            && self
+                .proved
+                .is_some_and(|proved| now.since(proved) <= limits::AUDIT_VALID)
+    }
+
+    /// Returns when the holder was last asked for what it claims now; nothing if it never was.
+    pub(super) fn asked(&self) -> Option<Timestamp> {
+        if self.is_refuted() && self.renewed {
+            return None;
+        }
+        self.proved.max(self.failed)
+    }
+}
+
+/// A shard's place in the order of proofs: smaller is sooner. What was never proved comes before what
+/// was, the newest content first, then what was not asked for longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank(u64);
+
+impl Rank {
+    const ASKED: u64 = 1 << 63;
+
+    fn of(asked: Option<Timestamp>, newest: Timestamp) -> Self {
+        Self(match asked {
+            None => (Self::ASKED - 1).saturating_sub(newest.0),
+            Some(asked) => Self::ASKED | asked.0,
+        })
+    }
+
+    /// Returns when the shard was last asked for.
+    pub(super) fn asked(self) -> Option<Timestamp> {
+        (self.0 & Self::ASKED != 0).then_some(Timestamp(self.0 & !Self::ASKED))
+    }
+}
+
+/// One shard of one pack at one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) device: DeviceId,
+    /// Of the shard in its pack.
+    pub(super) index: u8,
+    pub(super) holding: Holding,
+    /// On its way or stored without a receipt yet: it counts for placement only.
+    pub(super) pending: bool,
+    /// Refused, because the device says that it has it already: not worth another offer.
+    pub(super) insisted: bool,
+}
+
+impl Mark {
+    pub(super) fn new(device: DeviceId, index: u8) -> Self {
+        Self {
+            device,
+            index,
+            holding: Holding::default(),
+            pending: false,
+            insisted: false,
+        }
+    }
+
+    pub(super) fn is_blank(&self) -> bool {
+        *self == Self::new(self.device, self.index)
+    }
+
+    /// Returns when it is the shard's turn, if its holder claims it.
+    pub(super) fn rank(&self, newest: Timestamp) -> Option<Rank> {
+        (self.holding.held).then(|| Rank::of(self.holding.asked(), newest))
+    }
+}
