@@ -6,12 +6,12 @@
 use alloc::{vec, vec::Vec};
 
 use thiserror::Error;
-use zstd_safe::{CCtx, CParameter, DCtx};
+use zstd_safe::{CCtx, CParameter, DCtx, ResetDirective};
 
 use crate::limits::CHUNK_BYTES_MAX;
 
 /// The encoder as pack headers name it: zstd's version number and the level. It stands for all
-/// parameters: one shot, one thread, a fresh context, content size on, checksum off, window log 22.
+/// parameters: one shot, one thread, nothing known before, content size on, checksum off, window log 22.
 pub const CODEC: u32 = ZSTD_VERSION * 100 + LEVEL as u32;
 
 /// zstd 1.5.7, pinned by Cargo.lock: another version may write other bytes.
@@ -40,10 +40,13 @@ pub enum ExpandError {
     Malformed,
 }
 
-/// Compresses chunks, with a buffer that it keeps.
+/// Compresses chunks, with a buffer and a context that it keeps: a fresh one for each chunk costs a
+/// small file more than compressing it. What a context did before doesn't show in its output, which
+/// the encoder's own fuzzers check and the tests here too.
 #[derive(Default)]
 pub struct Compressor {
     frame: Vec<u8>,
+    context: Option<CCtx<'static>>,
 }
 
 impl core::fmt::Debug for Compressor {
@@ -55,7 +58,10 @@ impl core::fmt::Debug for Compressor {
 impl Compressor {
     /// Makes a compressor.
     pub const fn new() -> Self {
-        Self { frame: Vec::new() }
+        Self {
+            frame: Vec::new(),
+            context: None,
+        }
     }
 
     /// Returns what to store for a chunk: a frame where that gains enough, else the chunk itself.
@@ -78,8 +84,11 @@ impl Compressor {
         if self.frame.len() < bytes_max {
             self.frame.resize(bytes_max.max(CHUNK_BYTES_MAX / 16), 0);
         }
-        // A context of its own for each chunk: reuse has changed the output before (zstd #1241).
-        let mut context = CCtx::try_create()?;
+        if self.context.is_none() {
+            self.context = CCtx::try_create();
+        }
+        let context = self.context.as_mut()?;
+        context.reset(ResetDirective::SessionAndParameters).ok()?;
         for parameter in [
             CParameter::CompressionLevel(LEVEL),
             CParameter::WindowLog(WINDOW_LOG),
@@ -163,11 +172,11 @@ fn hopeless(raw: &[u8]) -> bool {
 /// Tells whether this build's encoder writes the bytes that the format's golden vectors have. If
 /// not, packs with compressed chunks can't be rebuilt here and must be spooled.
 pub fn encoder_is_golden() -> bool {
+    let mut compressor = Compressor::new();
     zstd_safe::version_number() == ZSTD_VERSION
         && GOLDEN.iter().all(|(make, hash)| {
-            let raw = make();
-            Compressor::new()
-                .again(&raw)
+            compressor
+                .again(&make())
                 .is_some_and(|frame| crate::id::hex(blake3::hash(frame).as_bytes()) == *hash)
         })
 }
@@ -331,6 +340,26 @@ mod tests {
                 let mut out = Vec::new();
                 Expander::new().expand(stored, raw.len(), &mut out).unwrap();
                 prop_assert_eq!(out, raw);
+            }
+        }
+
+        /// Chunks that share pieces, so that what was left of an earlier one would tempt the encoder.
+        #[test]
+        fn what_came_before_does_not_show(
+            chunks in proptest::collection::vec(
+                (0_usize..4, 0_usize..200_000, 1_usize..300_000, any::<bool>()), 2..12),
+        ) {
+            let sources: Vec<Vec<u8>> = GOLDEN.iter().map(|(make, _)| make()).collect();
+            let mut kept = Compressor::new();
+            for (source, start, bytes, noisy) in chunks {
+                let source = &sources[source];
+                let start = start % source.len();
+                let mut raw = source[start..source.len().min(start + bytes)].to_vec();
+                if noisy {
+                    raw.extend(golden_stream(bytes.min(20_000)));
+                }
+                let fresh = Compressor::new().again(&raw).map(<[u8]>::to_vec);
+                prop_assert_eq!(kept.again(&raw), fresh.as_deref());
             }
         }
 
