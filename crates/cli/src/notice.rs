@@ -33,9 +33,13 @@ impl Names {
         match notice {
             Notice::Met { member, .. }
             | Notice::Judged { member, .. }
-            | Notice::Parted { member, .. } => self.members.contains_key(member),
+            | Notice::Parted { member, .. }
+            | Notice::Discarded { owner: member, .. }
+            | Notice::Retrieved { owner: member, .. }
+            | Notice::Erased { owner: member, .. } => self.members.contains_key(member),
             Notice::Proved { holder: device, .. }
             | Notice::NotProved { holder: device, .. }
+            | Notice::Released { holder: device, .. }
             | Notice::NoRoom { holder: device, .. }
             | Notice::Welcomed { by: device } => self.devices.contains_key(device),
             _ => true,
@@ -177,6 +181,31 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
         Notice::Published { time } => {
             format!("A snapshot was published at {}.", ui::local_time(time.0))
         }
+        Notice::Released { holder, shards, .. } => format!(
+            "{} may drop {} in 30 days; until then `carryall prune --undo` takes that back.",
+            names.device(holder),
+            ui::count((*shards).into(), "shard", "shards")
+        ),
+        Notice::Discarded { owner, shards } => format!(
+            "{} of {} went to the trash for 30 days.",
+            ui::count((*shards).into(), "shard", "shards"),
+            names.member(owner)
+        ),
+        Notice::Retrieved { owner, shards } => format!(
+            "{} of {} came back from the trash.",
+            ui::count((*shards).into(), "shard", "shards"),
+            names.member(owner)
+        ),
+        Notice::Erased {
+            owner,
+            shards,
+            bytes,
+        } => format!(
+            "{} of {} left the trash for good: {} are free again.",
+            ui::count((*shards).into(), "shard", "shards"),
+            names.member(owner),
+            ui::bytes(*bytes)
+        ),
         Notice::Fetched { pack } => format!("Pack {} arrived.", pack.short()),
         Notice::NoRoom { holder, reason } => {
             format!(

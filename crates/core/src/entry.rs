@@ -122,6 +122,12 @@ pub enum Body {
     Held(Receipts),
     /// 12: a sealed [`AuditList`]: what the author proved about a holder.
     Audited(Vec<u8>),
+    /// 13: shards that the author's member no longer needs at a holder.
+    Released(Release),
+    /// 14: the author's member takes releases back.
+    Vetoed(Veto),
+    /// 15: how far the author has done what a device of another member released or vetoed.
+    Obeyed(Obedience),
     /// A kind that this program does not know. Kept and passed on.
     Unknown(u16),
 }
@@ -142,6 +148,9 @@ impl Body {
             Self::Head(body) => (10, encode(body)),
             Self::Held(body) => (11, encode(body)),
             Self::Audited(body) => (12, encode(body)),
+            Self::Released(body) => (13, encode(body)),
+            Self::Vetoed(body) => (14, encode(body)),
+            Self::Obeyed(body) => (15, encode(body)),
             Self::Unknown(kind) => (*kind, Vec::new()),
         }
     }
@@ -162,6 +171,9 @@ impl Body {
             10 => Self::Head(decode("head", bytes)?),
             11 => Self::Held(decode("receipts", bytes)?),
             12 => Self::Audited(decode("audits", bytes)?),
+            13 => Self::Released(decode("release", bytes)?),
+            14 => Self::Vetoed(decode("veto", bytes)?),
+            15 => Self::Obeyed(decode("obedience", bytes)?),
             kind => Self::Unknown(kind),
         })
     }
@@ -424,4 +436,43 @@ pub struct AuditList {
     pub proved: Vec<ShardId>,
     /// Shards of which it could not be shown.
     pub failed: Vec<ShardId>,
+}
+
+/// Shards that their owner no longer needs at one holder. They go to the holder's trash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Who is to let go of them.
+    pub holder: DeviceId,
+    /// How many entries of the holder's feed the author had seen: what it signs for later it was given
+    /// again, and keeps.
+    pub seen: u64,
+    /// A [`ReleaseList`] sealed to the holder's sealing key.
+    pub to_holder: Vec<u8>,
+    /// The same, sealed to the owner's inventory key: all its devices stop counting these shards.
+    pub to_owner: Vec<u8>,
+}
+
+/// See [`Release`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseList {
+    /// The shards, at most [`limits::RELEASE_SHARDS_MAX`].
+    pub shards: Vec<ShardId>,
+}
+
+/// What a device of an owner takes back. Holders bring all that they have of that owner in their trash
+/// back onto the shelf.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Veto {
+    /// Devices of the owner, and how much of each one's feed is meant: releases before that are void.
+    pub released: Vec<(DeviceId, u64)>,
+}
+
+/// What a holder has done. Written after shards have moved, so that a release is not carried out
+/// again on shards that came back since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obedience {
+    /// The device that released or vetoed.
+    pub author: DeviceId,
+    /// Everything before this position of its feed is done.
+    pub upto: u64,
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
+    days::Days,
     entry::{Addresses, SignedEntry},
     feed::WriteError,
     id::{CircleId, DeviceId, InviteId, MemberId, PackId, ShardId, SnapshotId},
@@ -205,6 +206,28 @@ pub enum Event {
         /// The shard.
         shard: ShardId,
     },
+    /// Answer to [`Effect::Discard`]: these are in the trash now, durably. Others were not on the shelf,
+    /// or the disk refused.
+    Discarded {
+        /// Whose.
+        owner: MemberId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
+    /// Answer to [`Effect::Retrieve`]: these are on the shelf again, durably.
+    Retrieved {
+        /// Whose.
+        owner: MemberId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
+    /// Answer to [`Effect::Erase`]: these are gone for good.
+    Erased {
+        /// Whose.
+        owner: MemberId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
     /// A pack of ours can no longer be rebuilt here: its sources changed before friends had it.
     PackBroken {
         /// The pack.
@@ -237,6 +260,14 @@ pub enum Command {
         /// The pack.
         pack: PackId,
     },
+    /// No snapshot needs these packs any more: have friends drop their shards. They may be given back
+    /// for [`crate::limits::TRASH_DAYS`] observed days.
+    Release {
+        /// The packs.
+        packs: Vec<PackId>,
+    },
+    /// Take back whatever any of our devices has released: friends bring back what is in their trash.
+    Veto,
     /// A snapshot is complete: publish its sealed head.
     Publish {
         /// The sealed [`crate::record::HeadRecord`].
@@ -468,6 +499,35 @@ pub enum Effect {
         /// Whether this is our own feed.
         own: bool,
     },
+    /// Move shards from the shelf to the trash, durably. Answered by `Discarded`. This, the next three
+    /// and `Append` are done in the order in which they are asked for.
+    Discard {
+        /// Whose.
+        owner: MemberId,
+        /// Which.
+        shards: Vec<ShardId>,
+        /// The count of observed days, to be kept with them.
+        day: u32,
+    },
+    /// Move shards from the trash back to the shelf, durably. Answered by `Retrieved`.
+    Retrieve {
+        /// Whose.
+        owner: MemberId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
+    /// Remove shards from the trash for good. Answered by `Erased`.
+    Erase {
+        /// Whose.
+        owner: MemberId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
+    /// Store the count of observed days. If it is lost, deletion takes longer.
+    KeepDays {
+        /// The count.
+        days: Days,
+    },
     /// `k` shards of this pack are here. Rebuild, open, use. Answered by `PackUsed`.
     PackFetched {
         /// The pack.
@@ -607,6 +667,38 @@ pub enum Notice {
     SourceChanged {
         /// The pack.
         pack: PackId,
+    },
+    /// A device of ours asked a friend to drop shards of ours.
+    Released {
+        /// Which device asked.
+        by: DeviceId,
+        /// The holder.
+        holder: DeviceId,
+        /// How many shards.
+        shards: u32,
+    },
+    /// A friend's shards went to the trash here, because the friend released them.
+    Discarded {
+        /// Their owner.
+        owner: MemberId,
+        /// How many.
+        shards: u32,
+    },
+    /// A friend's shards came back from the trash here.
+    Retrieved {
+        /// Their owner.
+        owner: MemberId,
+        /// How many.
+        shards: u32,
+    },
+    /// A friend's shards were erased from the trash here.
+    Erased {
+        /// Their owner.
+        owner: MemberId,
+        /// How many.
+        shards: u32,
+        /// How many bytes that gave back.
+        bytes: u64,
     },
     /// Two entries of one feed contradict each other: the device is not believed any more.
     Forked {

@@ -192,12 +192,20 @@ impl Inventory {
         }
     }
 
-    /// Notes a holder's word about a shard.
-    pub fn note_receipt(&mut self, holder: DeviceId, shard: ShardId, held: bool) {
+    /// Notes a holder's word about a shard, at a position of its feed. What it signed for before we
+    /// released the shard means nothing, in whatever order the two are heard of.
+    pub fn note_receipt(&mut self, holder: DeviceId, shard: ShardId, held: bool, at: u64) {
         self.change(holder, shard, |mark| {
             mark.pending = false;
-            mark.holding.renewed |= held && !mark.holding.held;
-            mark.holding.held = held;
+            let held = mark.holding.hear(held, at);
+            mark.insisted &= held;
+        });
+    }
+
+    /// Notes that we released a shard, having seen so much of the holder's feed.
+    pub fn note_release(&mut self, holder: DeviceId, shard: ShardId, seen: u64) {
+        self.change(holder, shard, |mark| {
+            let held = mark.holding.release(seen);
             mark.insisted &= held;
         });
     }
@@ -389,12 +397,24 @@ impl Inventory {
 
     /// Returns the devices believed to hold a shard.
     pub fn holders(&self, shard: ShardId) -> impl Iterator<Item = DeviceId> {
-        let placed = (self.locate(shard).into_iter()).flat_map(|(pack, at)| pack.at_index(at));
-        let unplaced = self.unplaced.get(&shard).into_iter().flatten();
-        placed
-            .chain(unplaced)
+        let marks = self.marks(shard);
+        marks
             .filter(|mark| mark.holding.believed())
             .map(|mark| mark.device)
+    }
+
+    /// Returns the devices that say that they hold a shard, proof or not.
+    pub fn claimants(&self, shard: ShardId) -> impl Iterator<Item = DeviceId> {
+        let marks = self.marks(shard);
+        marks
+            .filter(|mark| mark.holding.held)
+            .map(|mark| mark.device)
+    }
+
+    fn marks(&self, shard: ShardId) -> impl Iterator<Item = &Mark> {
+        let placed = (self.locate(shard).into_iter()).flat_map(|(pack, at)| pack.at_index(at));
+        let unplaced = self.unplaced.get(&shard).into_iter().flatten();
+        placed.chain(unplaced)
     }
 
     /// Returns where shards of a pack are for sure: proved lately, by present members other than us.

@@ -49,10 +49,13 @@ pub mod context {
     /// HPKE: what an owner proved about a holder, for itself.
     pub const AUDITS: &str = "carryall 2026 audits v1";
 
+    /// HPKE: shards that an owner releases, for their holder and for the owner's other devices.
+    pub const RELEASE: &str = "carryall 2026 release v1";
+
     /// All of them, so that a test can see that no two are equal.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 14] = [
         ROOT_SIGN, RECOVERY, RENDEZVOUS, PACK_SIV, PACK_ENC, HEAD_SIV, HEAD_ENC, CHUNK_ID, CHUNKER,
-        IDENTITY, WRAP, RECEIPTS, AUDITS,
+        IDENTITY, WRAP, RECEIPTS, AUDITS, RELEASE,
     ];
 }
 

@@ -1,13 +1,15 @@
 //! The ledger: what this device keeps for whom, and what is promised.
 //!
-//! Quota is debited before a byte is accepted, released when a transfer breaks, and never overrun.
+//! Quota is debited before a byte is accepted, released when a transfer breaks, and never overrun. What
+//! is in the trash counts until its bytes are really gone.
 
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
     event::LinkId,
     id::{MemberId, ShardId},
     message::Refusal,
+    trash::{Trash, Trashed},
 };
 
 /// What this device keeps and has promised to take.
@@ -15,6 +17,9 @@ use crate::{
 pub struct Ledger {
     kept: BTreeMap<MemberId, BTreeMap<ShardId, u32>>,
     kept_bytes: BTreeMap<MemberId, u64>,
+    trash: Trash,
+    /// Out of the trash, and on their way to be gone.
+    going: Trash,
     reserved: BTreeMap<(LinkId, ShardId), (MemberId, u32)>,
 }
 
@@ -32,8 +37,9 @@ impl Ledger {
         }
     }
 
-    /// Notes that a shard is gone. Returns whether it was there.
+    /// Notes that a shard is gone. Returns whether it was on the shelf.
     pub fn lose(&mut self, owner: MemberId, shard: ShardId) -> bool {
+        self.trash.take(owner, shard);
         let Some(bytes) = self
             .kept
             .get_mut(&owner)
@@ -47,6 +53,68 @@ impl Ledger {
         true
     }
 
+    /// Notes that a shard moved from the shelf to the trash. Returns whether it was on the shelf.
+    pub fn discard(&mut self, owner: MemberId, shard: ShardId, day: u32) -> bool {
+        let Some(bytes) = self.kept_length(owner, shard) else {
+            return false;
+        };
+        self.lose(owner, shard);
+        self.trash.add(owner, shard, Trashed { bytes, day });
+        true
+    }
+
+    /// Notes a shard that lies in the trash.
+    pub fn keep_trashed(&mut self, owner: MemberId, shard: ShardId, trashed: Trashed) {
+        self.trash.add(owner, shard, trashed);
+    }
+
+    /// Notes that a shard moved from the trash back to the shelf. Returns whether it was in the trash.
+    pub fn retrieve(&mut self, owner: MemberId, shard: ShardId) -> bool {
+        let Some(trashed) = self.trash.take(owner, shard) else {
+            return false;
+        };
+        self.keep(owner, shard, trashed.bytes);
+        true
+    }
+
+    /// Takes what is due for erasure on a day out of the trash. Its bytes count until they are gone.
+    pub fn take_due(&mut self, today: u32) -> Vec<(MemberId, Vec<ShardId>)> {
+        let owners: Vec<MemberId> = self.trash.owners().collect();
+        let mut all = Vec::new();
+        for owner in owners {
+            let due = self.trash.due(owner, today, self.bytes_of(owner));
+            for shard in &due {
+                if let Some(trashed) = self.trash.take(owner, *shard) {
+                    self.going.add(owner, *shard, trashed);
+                }
+            }
+            if !due.is_empty() {
+                all.push((owner, due));
+            }
+        }
+        all
+    }
+
+    /// Notes which shards of an owner are gone for good; those that the disk did not erase are in the
+    /// trash again. Returns how many bytes are gone.
+    pub fn erased(&mut self, owner: MemberId, gone: &[ShardId]) -> u64 {
+        let bytes = (gone.iter())
+            .filter_map(|shard| self.going.take(owner, *shard))
+            .map(|it| u64::from(it.bytes))
+            .sum();
+        let left: Vec<_> = self.going.of(owner).collect();
+        for (shard, trashed) in left {
+            self.going.take(owner, shard);
+            self.trash.add(owner, shard, trashed);
+        }
+        bytes
+    }
+
+    /// Returns the trash.
+    pub const fn trash(&self) -> &Trash {
+        &self.trash
+    }
+
     /// Debits room for a shard, within `grant` bytes for its owner.
     pub fn reserve(
         &mut self,
@@ -56,7 +124,7 @@ impl Ledger {
         bytes: u32,
         grant: u64,
     ) -> Result<(), Refusal> {
-        if self.length(owner, shard).is_some() {
+        if self.kept_length(owner, shard).is_some() {
             return Err(Refusal::Have);
         }
         if self
@@ -88,14 +156,21 @@ impl Ledger {
         self.reserved.retain(|(other, _), _| *other != link);
     }
 
-    /// Returns the length of a shard that is kept for `owner`.
+    /// Returns the length of a shard that is kept for `owner`, be it in the trash.
     pub fn length(&self, owner: MemberId, shard: ShardId) -> Option<u32> {
+        let trashed = || self.trash.get(owner, shard).map(|it| it.bytes);
+        self.kept_length(owner, shard).or_else(trashed)
+    }
+
+    /// Returns the length of a shard that is on the shelf for `owner`.
+    pub fn kept_length(&self, owner: MemberId, shard: ShardId) -> Option<u32> {
         self.kept.get(&owner)?.get(&shard).copied()
     }
 
-    /// Returns how many bytes are kept for `owner`.
+    /// Returns how many bytes are kept for `owner`, those in the trash too.
     pub fn bytes_of(&self, owner: MemberId) -> u64 {
-        self.kept_bytes.get(&owner).copied().unwrap_or(0)
+        let kept = self.kept_bytes.get(&owner).copied().unwrap_or(0);
+        kept + self.trash.bytes_of(owner) + self.going.bytes_of(owner)
     }
 
     fn reserved_of(&self, owner: MemberId) -> u64 {
@@ -140,5 +215,35 @@ mod tests {
         assert!(ledger.lose(OWNER, shard(1)));
         assert!(!ledger.lose(OWNER, shard(1)));
         assert_eq!(ledger.bytes_of(OWNER), 0);
+    }
+    #[test]
+    fn the_trash_counts_until_it_is_gone() {
+        let mut ledger = Ledger::default();
+        ledger.keep(OWNER, shard(1), 60);
+        ledger.keep(OWNER, shard(2), 40);
+        assert!(ledger.discard(OWNER, shard(1), 3));
+        assert!(!ledger.discard(OWNER, shard(1), 3));
+        assert_eq!(ledger.bytes_of(OWNER), 100);
+        assert_eq!(ledger.length(OWNER, shard(1)), Some(60));
+        assert_eq!(
+            ledger.reserve(LinkId(1), shard(3), OWNER, 40, 100),
+            Err(Refusal::OfferUsedUp)
+        );
+        assert!(ledger.retrieve(OWNER, shard(1)));
+        assert!(!ledger.retrieve(OWNER, shard(1)));
+        assert_eq!(ledger.kept_length(OWNER, shard(1)), Some(60));
+        ledger.discard(OWNER, shard(1), 3);
+        ledger.discard(OWNER, shard(2), 3);
+        assert_eq!(ledger.take_due(33), []);
+        // A tenth is less than the first of them: one goes all the same.
+        let due = ledger.take_due(34);
+        assert_eq!(due, [(OWNER, alloc::vec![shard(1)])]);
+        assert_eq!(ledger.length(OWNER, shard(1)), None);
+        assert_eq!(ledger.bytes_of(OWNER), 100);
+        assert_eq!(ledger.erased(OWNER, &[]), 0);
+        assert_eq!(ledger.length(OWNER, shard(1)), Some(60));
+        ledger.take_due(35);
+        assert_eq!(ledger.erased(OWNER, &[shard(1)]), 60);
+        assert_eq!(ledger.bytes_of(OWNER), 40);
     }
 }

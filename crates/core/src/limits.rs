@@ -170,3 +170,26 @@ pub const MEETINGS_MAX: usize = 8192;
 pub const MEMBER_MEETINGS_MAX: usize = 512;
 /// Habits are looked for in so many weeks. What is older weighs under 2 % of this week.
 pub const HABIT_WEEKS: u32 = 26;
+
+/// Released shards stay in the trash for more than so many observed days.
+pub const TRASH_DAYS: u32 = 30;
+/// On one day at most this share of an owner's bytes, in percent, is erased for good, but one shard in
+/// any case: so that there is an end to it.
+pub const ERASE_PERCENT: u64 = 10;
+/// A device has to run for this long until a day counts as observed.
+pub const OBSERVED_DAY: Span = Span::hours(4);
+/// While days are counted, the clock is looked at this often.
+pub const OBSERVE_EVERY: Span = Span::secs(600);
+/// Two looks that are further apart were not made by a device that ran all the time between.
+pub const AWAKE_STEP_MAX: Span = Span::secs(900);
+/// A clock that goes further than this between two looks may have jumped.
+pub const CLOCK_STEP_MAX: Span = Span::hours(36);
+/// Then nothing is erased for so many counted days: few enough that a machine which is off every
+/// weekend empties its trash in the rest of each week.
+pub const FREEZE_DAYS: u32 = 2;
+/// A count of days in progress is written down this often: a crash loses no more of it.
+pub const DAYS_PIECE: Span = Span::hours(1);
+/// Most shard ids of one release: it is sealed twice, and must fit [`ENTRY_BYTES_MAX`].
+pub const RELEASE_SHARDS_MAX: usize = 512;
+/// Releases wait this long for company before they become one entry.
+pub const RELEASE_BATCH: Span = Span::secs(30);

@@ -13,8 +13,10 @@ mod govern;
 mod keep;
 mod place;
 mod presence;
+mod release;
 #[cfg(test)]
 mod tests;
+mod trash;
 
 use alloc::{
     boxed::Box,
@@ -90,8 +92,10 @@ pub struct Node {
     spot_checks: BTreeMap<DeviceId, Timestamp>,
     /// Members who fail too often: they get what nobody else can take.
     doubted: BTreeSet<MemberId>,
-    /// Receipts that came before we had the key to open them.
-    unopened: Vec<(DeviceId, Vec<u8>)>,
+    /// What came before we had the key to open it.
+    unopened: Vec<feeds::Sealed>,
+    /// What owners want dropped here, or back.
+    orders: trash::Orders,
     /// Packs that friends alone could not rebuild when last looked at.
     unsafe_packs: BTreeSet<PackId>,
     pub(crate) petnames: BTreeMap<MemberId, String>,
@@ -139,6 +143,7 @@ impl Node {
             spot_checks: BTreeMap::new(),
             doubted: BTreeSet::new(),
             unopened: Vec::new(),
+            orders: trash::Orders::default(),
             unsafe_packs: BTreeSet::new(),
             petnames: BTreeMap::new(),
             order: Order::default(),
@@ -267,6 +272,9 @@ impl Node {
             }
             Event::Appended { len } => self.appended(len),
             Event::ShardLost { owner, shard } => self.shard_lost(owner, shard),
+            Event::Discarded { owner, shards } => self.discarded(owner, &shards),
+            Event::Retrieved { owner, shards } => self.retrieved(owner, &shards),
+            Event::Erased { owner, shards } => self.erased(owner, &shards),
             Event::PackBroken { pack } => self.pack_broken(pack),
             Event::PackUsed { pack, good } => self.pack_used(pack, good),
             Event::Machine(machine) => self.strained(machine),
@@ -296,6 +304,8 @@ impl Node {
                     self.unsafe_packs.remove(&pack);
                 }
             }
+            Command::Release { packs } => self.release_packs(&packs)?,
+            Command::Veto => self.veto()?,
             Command::Publish { head } => {
                 self.append(&Body::Head(head))?;
                 self.notify(Notice::Published { time: now });
@@ -336,6 +346,7 @@ impl Node {
             self.contact_timeout(),
             self.terms_timeout(),
             self.presence_timeout(),
+            self.observe_at(),
             self.knocking.as_ref().map(|knocking| knocking.next_try),
         ];
         due.into_iter().flatten().min()
@@ -349,6 +360,8 @@ impl Node {
     /// Goes on with whatever the last event made possible.
     fn drive(&mut self) {
         self.end_pause();
+        self.obey();
+        self.observe();
         let links: Vec<LinkId> = self.encounters.keys().copied().collect();
         for link in links {
             self.work(link);

@@ -10,6 +10,7 @@ mod inbox;
 mod shards;
 mod speech;
 mod surroundings;
+mod trash;
 mod world;
 
 use std::{net::SocketAddr, time::Duration};
@@ -27,6 +28,7 @@ use tokio::{sync::mpsc, time::sleep_until};
 
 use self::{
     doors::Doors, feeds::Feeds, shards::Shards, speech::Speech, surroundings::Surroundings,
+    trash::Shelving,
 };
 pub(crate) use self::{
     fetched::{Arrival, Fetched},
@@ -292,6 +294,16 @@ impl Driver {
             } => {
                 self.shards.prove(link, nonce, shard, owner, group);
             }
+            Effect::Discard { owner, shards, day } => {
+                self.feeds.shelve(Shelving::Discard { owner, shards, day });
+            }
+            Effect::Retrieve { owner, shards } => {
+                self.feeds.shelve(Shelving::Retrieve { owner, shards });
+            }
+            Effect::Erase { owner, shards } => {
+                self.feeds.shelve(Shelving::Erase { owner, shards });
+            }
+            Effect::KeepDays { days } => self.feeds.shelve(Shelving::KeepDays(days)),
             Effect::PackFetched { pack } => self.world.fetched.complete(&self.world.inbox, pack),
             Effect::Unspool { pack } => self.shards.unspool(pack),
             Effect::Remember { meeting } => self.feeds.remember(meeting),

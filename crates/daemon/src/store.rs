@@ -87,6 +87,10 @@ impl Store {
         for kept in self.shelf.list() {
             node.learn_kept(kept.owner, kept.shard, kept.bytes);
         }
+        for (kept, trashed) in self.shelf.trash() {
+            node.learn_trashed(kept.owner, kept.shard, trashed);
+        }
+        node.learn_days(self.vault.days()?);
         for (pack, available) in self.packs()? {
             node.learn_pack(pack, available);
         }

@@ -193,6 +193,8 @@ impl Host {
         };
         host.learn_own()?;
         host.learn_shelf();
+        let days = host.vault.days().map_err(|e| Halt::new(&e))?;
+        host.node.learn_days(days);
         host.node.start(now);
         host.repair_index()?;
         host.publish_newest(now)?;
@@ -310,6 +312,13 @@ impl Host {
                 group,
             } => {
                 self.prove(link, nonce, shard, owner, group);
+            }
+            Effect::Discard { owner, shards, day } => self.discard(owner, &shards, day),
+            Effect::Retrieve { owner, shards } => self.retrieve(owner, &shards),
+            Effect::Erase { owner, shards } => self.erase(owner, &shards),
+            Effect::KeepDays { days } => {
+                // Without it deletion takes longer.
+                let _ = self.vault.keep_days(&days);
             }
             Effect::PackFetched { pack } => self.pack_fetched(&pack),
             Effect::Adopt { identity } => {

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod browse;
 pub mod catalogue;
+pub mod days;
 pub mod disk;
 pub mod error;
 pub mod feeds;

@@ -9,6 +9,7 @@ mod file;
 mod incoming;
 #[cfg(test)]
 mod tests;
+mod trash;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,6 +26,7 @@ use carryall_core::{
     limits::SHARD_BYTES_MAX,
     message::GroupProof,
     time::{Span, Timestamp},
+    trash::Trashed,
 };
 use thiserror::Error;
 
@@ -121,6 +123,7 @@ struct State {
     usage: BTreeMap<MemberId, u64>,
     parts: BTreeMap<ShardId, Part>,
     damaged: BTreeSet<(MemberId, ShardId)>,
+    trash: BTreeMap<(MemberId, ShardId), Trashed>,
 }
 
 /// A shard under way, or waiting for its sender to come back.
@@ -212,7 +215,7 @@ impl Shelf {
         )
     }
 
-    /// Opens a shard for reading. One that is found damaged or missing, here or by a proof or a
+    /// Opens a shard for reading, be it in the trash. One that is found damaged or missing, here or by a proof or a
     /// scrub, is off the list, so that it can be sent again.
     pub fn read(&self, owner: MemberId, shard: ShardId) -> Result<ShelvedShard, ShelfError> {
         self.strike_if_bad(owner, shard, self.inner.read(owner, shard))
@@ -247,12 +250,8 @@ impl Shelf {
             Err(ShelfError::Missing(_)) => {
                 let mut state = self.inner.state();
                 // It may have come while we looked.
-                if self
-                    .inner
-                    .disk
-                    .metadata(&self.inner.path(owner, shard))
-                    .is_err()
-                {
+                let path = self.inner.path(owner, shard);
+                if self.inner.disk.metadata(&path).is_err() {
                     state.strike(owner, shard, false);
                 }
             }
@@ -275,7 +274,7 @@ impl Shelf {
         self.inner.state().shards.contains_key(&(owner, shard))
     }
 
-    /// Returns everything on the shelf.
+    /// Returns everything on the shelf, without the trash.
     pub fn list(&self) -> Vec<Shelved> {
         let state = self.inner.state();
         let shards = state.shards.iter();
@@ -294,7 +293,7 @@ impl Shelf {
         self.inner.state().damaged.iter().copied().collect()
     }
 
-    /// Returns the bytes of shards kept for a member.
+    /// Returns the bytes of shards kept for a member, without the trash.
     pub fn usage(&self, owner: MemberId) -> u64 {
         self.inner.state().usage.get(&owner).copied().unwrap_or(0)
     }
@@ -346,7 +345,7 @@ impl Inner {
     }
 
     fn read(&self, owner: MemberId, shard: ShardId) -> Result<ShelvedShard, ShelfError> {
-        let path = self.path(owner, shard);
+        let path = self.find(owner, shard);
         match self.disk.open(&path, Open::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(ShelfError::Missing(shard))
@@ -373,6 +372,10 @@ impl Inner {
         let directory = self.directory.join(owner.to_string());
         self.disk.sync_dir(&directory).at("sync", &directory)?;
         for fan in self.disk.list(&directory).at("list", &directory)? {
+            if fan == trash::NAME {
+                self.list_trash(state, owner)?;
+                continue;
+            }
             let fan = directory.join(fan);
             if self.disk.metadata(&fan).at("look at", &fan)?.kind != FileKind::Directory {
                 continue;

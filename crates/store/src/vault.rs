@@ -7,6 +7,7 @@
 //! shelf/             shards kept for others, and those under way
 //! spool/             own packs that can't be rebuilt from sources
 //! meetings           whom this device met, and when
+//! days               the count of observed days, while something is in the trash
 //! catalogue.redb     an index that can be rebuilt from all of the above
 //! ```
 
@@ -19,12 +20,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use carryall_core::{codec::DecodeError, entry::SignedEntry, id::DeviceId, key::Identity};
+use carryall_core::{
+    codec::DecodeError, days::Days, entry::SignedEntry, id::DeviceId, key::Identity,
+};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::{
     catalogue::{Catalogue, CatalogueError},
+    days::{self, DaysError},
     disk::{Disk, DiskLock, Open, make_dir, read_exact_at, replace},
     error::{At, DiskError},
     feeds::{FeedError, Feeds},
@@ -189,6 +193,16 @@ impl Vault {
     /// Opens the history of meetings.
     pub fn history(&self) -> Result<History, HistoryError> {
         History::open(self.disk.clone(), &self.home.join("meetings"))
+    }
+
+    /// Reads the count of observed days.
+    pub fn days(&self) -> Result<Days, DaysError> {
+        days::read(&*self.disk, &self.home.join("days"))
+    }
+
+    /// Stores the count of observed days, durably.
+    pub fn keep_days(&self, days: &Days) -> Result<(), DaysError> {
+        days::write(&*self.disk, &self.home.join("days"), days)
     }
 
     /// Opens the shelf. It takes nothing that would leave less than `keep_free` bytes on the disk.

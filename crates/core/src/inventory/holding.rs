@@ -13,9 +13,39 @@ pub struct Holding {
     pub failed: Option<Timestamp>,
     /// It signed for the shard again since it failed: worth another probe.
     pub renewed: bool,
+    /// The position behind its last receipt for the shard, in its feed. No feed has four billion.
+    signed: u32,
+    /// How much of its feed was known when we released the shard; 0: never.
+    released: u32,
 }
 
 impl Holding {
+    /// Takes the holder's word at a position of its feed. Returns whether it counts as holding now.
+    pub(super) fn hear(&mut self, held: bool, at: u64) -> bool {
+        let behind = position(at).saturating_add(1);
+        if held {
+            self.signed = self.signed.max(behind);
+        }
+        let held = held && behind > self.released;
+        self.renewed |= held && !self.held;
+        self.held = held;
+        held
+    }
+
+    /// Notes that the owner released the shard, having seen so much of the holder's feed. Returns
+    /// whether it counts as holding all the same, since it signed again later.
+    pub(super) fn release(&mut self, seen: u64) -> bool {
+        self.released = self.released.max(position(seen)).max(1);
+        self.held &= self.signed > self.released;
+        self.renewed &= self.held;
+        self.held
+    }
+
+    /// Tells whether the shard may lie in the holder's trash: it still gives it back.
+    pub fn may_be_trashed(&self) -> bool {
+        !self.held && self.released > 0 && !self.is_refuted()
+    }
+
     /// Tells whether the holder should still be believed to have the shard, proof or not.
     pub fn believed(&self) -> bool {
         self.held && (self.renewed || !self.is_refuted())
@@ -43,6 +73,10 @@ impl Holding {
         }
         self.proved.max(self.failed)
     }
+}
+
+fn position(at: u64) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX - 1)
 }
 
 /// A shard's place in the order of proofs: smaller is sooner. What was never proved comes before what

@@ -49,9 +49,12 @@ impl Plain {
             0 | 1 => {
                 let held = what == 0;
                 self.pending.remove(&key);
-                holding.renewed |= held && !holding.held;
-                holding.held = held;
-                if !held {
+                if !holding.hear(held, at.0) {
+                    self.insisted.remove(&key);
+                }
+            }
+            10 => {
+                if !holding.release(at.0) {
                     self.insisted.remove(&key);
                 }
             }
@@ -80,9 +83,10 @@ impl Plain {
 
 fn happen(inventory: &mut Inventory, what: u8, (device, shard): Key, at: Timestamp) {
     match what {
-        0 | 1 => inventory.note_receipt(device, shard, what == 0),
+        0 | 1 => inventory.note_receipt(device, shard, what == 0, at.0),
         2 | 3 => inventory.note_audit(device, shard, at, what == 2),
         4 => inventory.note_pending(device, shard),
+        10 => inventory.note_release(device, shard, at.0),
         5 => inventory.clear_pending(device, shard),
         6 => inventory.note_insisted(device, shard),
         _ => drop(inventory.clear_pending_of(device)),
@@ -135,7 +139,7 @@ fn compare(inventory: &Inventory, plain: &Plain, now: Timestamp) -> Result<(), T
 proptest! {
     #[test]
     fn the_index_says_what_was_said(
-        steps in prop::collection::vec((0_u8..10, 0_u8..3, 0_u8..8), 0..80),
+        steps in prop::collection::vec((0_u8..11, 0_u8..3, 0_u8..8), 0..80),
     ) {
         let (mut inventory, mut plain) = (Inventory::default(), Plain::default());
         for (at, (what, whose, index)) in steps.into_iter().enumerate() {
@@ -162,12 +166,27 @@ proptest! {
 }
 
 #[test]
+fn a_release_and_a_receipt_mean_the_same_in_any_order() {
+    for (receipt, seen, held) in [(4, 5, false), (5, 5, true), (6, 5, true), (0, 0, false)] {
+        let mut one = Inventory::default();
+        one.note_receipt(device(1), shard(0), true, receipt);
+        one.note_release(device(1), shard(0), seen);
+        let mut other = Inventory::default();
+        other.note_release(device(1), shard(0), seen);
+        other.note_receipt(device(1), shard(0), true, receipt);
+        let after = one.holding(device(1), shard(0));
+        assert_eq!(after, other.holding(device(1), shard(0)));
+        assert_eq!((after.held, after.may_be_trashed()), (held, !held));
+    }
+}
+
+#[test]
 fn what_is_new_is_proved_before_what_is_old() {
     let mut inventory = Inventory::default();
     for at in 0..2 {
         inventory.add_pack(record(at), true);
-        inventory.note_receipt(device(1), shard(4 * at), true);
-        inventory.note_receipt(device(1), shard(4 * at + 1), true);
+        inventory.note_receipt(device(1), shard(4 * at), true, 1);
+        inventory.note_receipt(device(1), shard(4 * at + 1), true, 1);
     }
     inventory.note_audit(device(1), shard(0), Timestamp(9), true);
     inventory.note_audit(device(1), shard(4), Timestamp(8), false);
@@ -175,9 +194,9 @@ fn what_is_new_is_proved_before_what_is_old() {
         inventory.turns(device(1)).map(|it| it.shard).collect()
     };
     assert_eq!(order(&inventory), [5, 1, 4, 0].map(shard));
-    inventory.note_receipt(device(1), shard(4), false);
+    inventory.note_receipt(device(1), shard(4), false, 2);
     assert_eq!(order(&inventory), [5, 1, 0].map(shard));
-    inventory.note_receipt(device(1), shard(4), true);
+    inventory.note_receipt(device(1), shard(4), true, 3);
     assert_eq!(
         order(&inventory),
         [4, 5, 1, 0].map(shard),

@@ -6,7 +6,7 @@ use super::Node;
 use crate::{
     circle::Change,
     codec::decode,
-    entry::{AuditList, Body, Entry, ReceiptList, Receipts, SignedEntry, Tip, WrapTarget},
+    entry::{AuditList, Body, Entry, ReceiptList, Receipts, Release, SignedEntry, Tip, WrapTarget},
     event::{CommandRefused, Effect, Gate, LinkId, Notice},
     feed::{Author, FeedError},
     id::DeviceId,
@@ -14,6 +14,15 @@ use crate::{
     message::Farewell,
     record::PackKind,
 };
+
+/// What came before we had the key to open it, or knew whose it is.
+#[derive(Debug)]
+pub(super) enum Sealed {
+    /// Of a holder, at a position of its feed.
+    Receipts(DeviceId, u64, Receipts),
+    /// Of a device of ours.
+    Release(DeviceId, Release),
+}
 
 impl Node {
     /// Writes an entry into our own feed. It takes effect here at once, elsewhere once it is durable.
@@ -97,24 +106,34 @@ impl Node {
         if change == Change::Membership {
             self.replan_all();
             self.contacts.touch();
+            self.open_waiting();
         }
         let Ok(body) = Body::from_entry(entry) else {
             return;
         };
         match body {
             Body::Held(receipts) if receipts.owner == self.member => {
-                self.open_receipts(entry.device, &receipts);
+                self.open_receipts(entry.device, entry.seq, &receipts);
             }
             Body::Audited(sealed) => self.open_audits(entry.device, &sealed),
             Body::Wrapped(_) => self.unlock(),
+            Body::Released(release) => {
+                self.open_release(entry.device, &release);
+                self.note_release(entry.device, entry.seq, release);
+            }
+            Body::Vetoed(veto) => self.note_veto(entry.device, entry.seq, &veto),
+            Body::Obeyed(obedience) if entry.device == self.device => {
+                self.note_obedience(obedience);
+            }
             Body::Offered(_) => self.contacts.forget_no_room(entry.device),
             _ => {}
         }
     }
 
-    fn open_receipts(&mut self, holder: DeviceId, receipts: &Receipts) {
+    fn open_receipts(&mut self, holder: DeviceId, seq: u64, receipts: &Receipts) {
         if self.identity.vault.is_empty() {
-            self.unopened.push((holder, receipts.sealed.clone()));
+            self.unopened
+                .push(Sealed::Receipts(holder, seq, receipts.clone()));
             return;
         }
         let secret = &self.identity.vault.inventory;
@@ -126,7 +145,7 @@ impl Node {
             return;
         };
         for shard in list.held {
-            self.inventory.note_receipt(holder, shard, true);
+            self.inventory.note_receipt(holder, shard, true, seq);
             if let Some((pack, _)) = self.inventory.locate(shard) {
                 let pack = pack.record.id;
                 if !self.inventory.holding(holder, shard).believed() {
@@ -141,7 +160,7 @@ impl Node {
             }
         }
         for shard in list.dropped {
-            self.inventory.note_receipt(holder, shard, false);
+            self.inventory.note_receipt(holder, shard, false, seq);
             if let Some((pack, _)) = self.inventory.locate(shard) {
                 let pack = pack.record.id;
                 self.replan(pack);
@@ -186,16 +205,20 @@ impl Node {
         self.identity.vault = vault;
         self.identity.recovery_secret = None;
         self.adopt();
-        for (holder, sealed) in core::mem::take(&mut self.unopened) {
-            self.open_receipts(
-                holder,
-                &Receipts {
-                    owner: self.member,
-                    sealed,
-                },
-            );
-        }
+        self.open_waiting();
         self.wrap_keys();
+    }
+
+    /// Opens what waited for keys, or for its author to be known.
+    pub(super) fn open_waiting(&mut self) {
+        for sealed in core::mem::take(&mut self.unopened) {
+            match sealed {
+                Sealed::Receipts(holder, seq, receipts) => {
+                    self.open_receipts(holder, seq, &receipts);
+                }
+                Sealed::Release(author, release) => self.open_release(author, &release),
+            }
+        }
     }
 
     /// Returns the vault's keys from a wrap that one of our secrets opens.

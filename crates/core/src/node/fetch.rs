@@ -104,7 +104,8 @@ impl Node {
             .iter()
             .enumerate()
             .filter_map(move |(index, shard)| {
-                let there = self.inventory.holding(holder, *shard).believed()
+                let holding = self.inventory.holding(holder, *shard);
+                let there = (holding.believed() || holding.may_be_trashed())
                     && !self.fetching.missing.contains(&(holder, *shard));
                 there.then_some((u8::try_from(index).unwrap_or(u8::MAX), *shard))
             })

@@ -19,6 +19,12 @@ impl Node {
         if bytes == 0 || u64::from(bytes) > limits::SHARD_BYTES_MAX {
             return self.close(link, Farewell::ProtocolError);
         }
+        if self.ledger.trash().get(owner, shard).is_some() && self.circle.is_member(owner) {
+            // It was released, and is wanted again. The receipt follows.
+            self.bring_back(owner, shard);
+            let reason = Refusal::Have;
+            return self.send(link, Message::Refuse { shard, reason });
+        }
         if let Err(reason) = self.admit_shard(link, shard, bytes, owner) {
             if reason == Refusal::Have {
                 // The receipt may have been lost in a crash between the shelf and the feed.
@@ -138,7 +144,7 @@ impl Node {
     }
 
     /// Puts a durable shard on the next receipt.
-    fn sign_for(&mut self, owner: MemberId, shard: ShardId) {
+    pub(super) fn sign_for(&mut self, owner: MemberId, shard: ShardId) {
         let shards = self.receipts.entry(owner).or_default();
         if !shards.contains(&shard) {
             shards.push(shard);
@@ -175,7 +181,7 @@ impl Node {
         }
     }
 
-    fn write_receipts(&mut self, owner: MemberId, list: &ReceiptList) {
+    pub(super) fn write_receipts(&mut self, owner: MemberId, list: &ReceiptList) {
         let Some(card) = self.circle.card(owner) else {
             return;
         };

@@ -75,13 +75,16 @@ impl Node {
         self.habits.add(meeting);
     }
 
-    /// Writes down the meetings that go on: the process is about to end.
+    /// Writes down the meetings that go on, and the day so far: the process is about to end.
     pub fn leave(&mut self, now: Timestamp) {
         self.advance(now);
         let links: Vec<_> = self.encounters.keys().copied().collect();
         links.into_iter().for_each(|link| self.link_down(link));
         self.write_down(|_| true);
         self.presences.near.clear();
+        if self.observe_at().is_some() {
+            self.keep_days();
+        }
     }
 
     /// Returns where this device is.

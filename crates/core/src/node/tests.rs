@@ -30,6 +30,7 @@ mod presence;
 mod reach;
 mod scale;
 mod terms;
+mod trash;
 
 extern crate std;
 
@@ -39,6 +40,7 @@ struct Host {
     up: bool,
     feeds: BTreeMap<DeviceId, Vec<SignedEntry>>,
     shelf: BTreeMap<(MemberId, ShardId), Vec<u8>>,
+    trash: BTreeMap<(MemberId, ShardId), Vec<u8>>,
     packs: BTreeMap<PackId, (PackRecord, Vec<u8>)>,
     expected: BTreeMap<(LinkId, ShardId), Sink>,
     fetched: BTreeMap<(PackId, u8), Vec<u8>>,
@@ -143,6 +145,7 @@ impl World {
             up: true,
             feeds: BTreeMap::from([(device, entries)]),
             shelf: BTreeMap::new(),
+            trash: BTreeMap::new(),
             packs: BTreeMap::new(),
             expected: BTreeMap::new(),
             fetched: BTreeMap::new(),
@@ -422,6 +425,21 @@ impl World {
                     self.tell(me, Event::Appended { len });
                 }
             }
+            Effect::Discard { owner, shards, .. } => {
+                self.host(me).move_shards(owner, &shards, true);
+                self.tell(me, Event::Discarded { owner, shards });
+            }
+            Effect::Retrieve { owner, shards } => {
+                self.host(me).move_shards(owner, &shards, false);
+                self.tell(me, Event::Retrieved { owner, shards });
+            }
+            Effect::Erase { owner, shards } => {
+                for shard in &shards {
+                    self.host(me).trash.remove(&(owner, *shard)).unwrap();
+                }
+                self.tell(me, Event::Erased { owner, shards });
+            }
+            Effect::KeepDays { .. } => {}
             Effect::PackFetched { pack } => {
                 let good = self.host(me).open(&pack);
                 self.tell(
@@ -443,7 +461,7 @@ impl World {
             return;
         }
         let bytes = match source {
-            Source::Shelf { owner } => self.hosts[&me].shelf[&(owner, id)].clone(),
+            Source::Shelf { owner } => self.hosts[&me].kept(owner, id).unwrap().clone(),
             Source::Own { pack, index } => {
                 let Some((record, sealed)) = self.hosts[&me].packs.get(&pack) else {
                     self.tell(me, Event::PackBroken { pack });
@@ -494,7 +512,7 @@ impl World {
 
     fn prove(&self, me: DeviceId, owner: MemberId, id: ShardId, group: u32) -> Option<GroupProof> {
         let host = &self.hosts[&me];
-        let bytes = host.shelf.get(&(owner, id))?;
+        let bytes = host.kept(owner, id)?;
         let mut proof = prove(bytes, group)?;
         if host.liar {
             proof.data[0] ^= 1;
@@ -555,6 +573,22 @@ impl Host {
         let good = blake3::hash(&sealed).as_bytes() == record.id.as_bytes();
         self.restored.insert(record.id, sealed.to_vec());
         good
+    }
+
+    fn kept(&self, owner: MemberId, shard: ShardId) -> Option<&Vec<u8>> {
+        let key = (owner, shard);
+        self.shelf.get(&key).or_else(|| self.trash.get(&key))
+    }
+
+    fn move_shards(&mut self, owner: MemberId, shards: &[ShardId], to_trash: bool) {
+        let (from, to) = match to_trash {
+            true => (&mut self.shelf, &mut self.trash),
+            false => (&mut self.trash, &mut self.shelf),
+        };
+        for shard in shards {
+            let key = (owner, *shard);
+            to.insert(key, from.remove(&key).unwrap());
+        }
     }
 
     fn kept_bytes(&self, owner: MemberId) -> usize {

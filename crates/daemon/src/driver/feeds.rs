@@ -1,5 +1,5 @@
-//! The one thread that reads and writes feeds, the history and the identity, in the order in which
-//! the core said so.
+//! The one thread that reads and writes feeds, the history and the identity and moves shards to the
+//! trash, in the order in which the core said so.
 //!
 //! Entries of all jobs that wait share a sync, then the core is told. Nothing of ours is said
 //! to anybody before.
@@ -12,7 +12,7 @@ use carryall_core::{
 use carryall_store::feeds::FeedError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::World;
+use super::{World, trash::Shelving};
 
 /// How many waiting jobs share one sync.
 const JOBS_PER_SYNC: usize = 1024;
@@ -26,6 +26,7 @@ enum Job {
     Adopt(Box<Identity>),
     Remember(Meeting),
     Append(Append),
+    Shelve(Shelving),
     Read {
         device: DeviceId,
         run: Range<u64>,
@@ -77,6 +78,11 @@ impl Feeds {
         let _ = self.0.send(Job::Adopt(Box::new(identity)));
     }
 
+    /// Moves shards to the trash, back or out of it, after the entries that came before.
+    pub(super) fn shelve(&self, shelving: Shelving) {
+        let _ = self.0.send(Job::Shelve(shelving));
+    }
+
     /// Adds a meeting to the history.
     pub(super) fn remember(&self, meeting: Meeting) {
         let _ = self.0.send(Job::Remember(meeting));
@@ -122,6 +128,10 @@ fn work(world: &World, mut jobs: mpsc::UnboundedReceiver<Job>) {
                 Job::Adopt(identity) => {
                     unwritten.write(world);
                     adopt(world, *identity);
+                }
+                Job::Shelve(shelving) => {
+                    unwritten.write(world);
+                    shelving.perform(world);
                 }
                 Job::Remember(meeting) => remember(world, &meeting),
                 Job::Finish(answer) => {

@@ -12,9 +12,9 @@ use carryall_core::{
 };
 use carryall_net::NetError;
 use carryall_store::{
-    backup::BackupError, browse::BrowseError, catalogue::CatalogueError, feeds::FeedError,
-    history::HistoryError, restore::RestoreError, shelf::ShelfError, spool::SpoolError,
-    vault::VaultError,
+    backup::BackupError, browse::BrowseError, catalogue::CatalogueError, days::DaysError,
+    feeds::FeedError, history::HistoryError, restore::RestoreError, shelf::ShelfError,
+    spool::SpoolError, vault::VaultError,
 };
 use thiserror::Error;
 
@@ -32,6 +32,9 @@ pub enum EngineError {
     /// The history of meetings can't be used.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The count of observed days can't be used.
+    #[error(transparent)]
+    Days(#[from] DaysError),
     /// The shelf can't be used.
     #[error(transparent)]
     Shelf(#[from] ShelfError),

@@ -37,6 +37,28 @@ impl Host {
                     .learn_kept(shelved.owner, shelved.shard, shelved.bytes);
             }
         }
+        for (shelved, trashed) in self.shelf.trash() {
+            self.node
+                .learn_trashed(shelved.owner, shelved.shard, trashed);
+        }
+    }
+
+    pub(super) fn discard(&mut self, owner: MemberId, shards: &[ShardId], day: u32) {
+        // What the disk refuses to move stays on the shelf.
+        let shards = self.shelf.discard(owner, shards, day).unwrap_or_default();
+        self.out
+            .push(Out::Answer(Event::Discarded { owner, shards }));
+    }
+
+    pub(super) fn retrieve(&mut self, owner: MemberId, shards: &[ShardId]) {
+        let shards = self.shelf.retrieve(owner, shards).unwrap_or_default();
+        self.out
+            .push(Out::Answer(Event::Retrieved { owner, shards }));
+    }
+
+    pub(super) fn erase(&mut self, owner: MemberId, shards: &[ShardId]) {
+        let shards = self.shelf.erase(owner, shards);
+        self.out.push(Out::Answer(Event::Erased { owner, shards }));
     }
 
     /// Sends the first shard on the shelf, which nobody asked for.

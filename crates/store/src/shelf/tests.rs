@@ -456,3 +456,90 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_discarded_shard_is_served_comes_back_and_is_erased() {
+    let disk = MemDisk::new();
+    let shelf = open(&disk);
+    let (one, two) = (shard(50_000, 1), shard(100, 2));
+    for (id, content) in [&one, &two] {
+        store(&shelf, *id, content).unwrap();
+    }
+    let both = [one.0, two.0, shard(7, 7).0];
+    assert_eq!(shelf.discard(OWNER, &both, 5).unwrap(), [one.0, two.0]);
+    assert_eq!(shelf.discard(OWNER, &both, 6).unwrap(), []);
+    assert_eq!((shelf.list().len(), shelf.usage(OWNER)), (0, 0));
+    assert!(!shelf.contains(OWNER, one.0));
+    assert_eq!(content_of(&shelf, one.0).unwrap(), one.1);
+    shelf.scrub(OWNER, one.0).unwrap();
+    let again = open(&disk);
+    assert_eq!(again.trash(), shelf.trash());
+    assert!(again.trash().iter().all(|(_, trashed)| trashed.day == 5));
+    assert_eq!(again.retrieve(OWNER, &both).unwrap(), [one.0, two.0]);
+    assert_eq!(again.usage(OWNER), 50_100);
+    assert_eq!(content_of(&again, one.0).unwrap(), one.1);
+    again.discard(OWNER, &[two.0], 9).unwrap();
+    assert_eq!(again.erase(OWNER, &[two.0]), [two.0]);
+    assert!(matches!(
+        again.read(OWNER, two.0),
+        Err(ShelfError::Missing(_))
+    ));
+    assert_eq!((again.trash().len(), disk.files().len()), (0, 1));
+}
+
+#[test]
+fn a_shard_survives_a_cut_at_every_operation_on_its_way_to_the_trash_and_back() {
+    let shards = [shard(50_000, 1), shard(100, 2), shard(20_000, 3)];
+    let all: Vec<ShardId> = shards.iter().map(|(id, _)| *id).collect();
+    let opened =
+        |disk: &MemDisk| Shelf::open(Arc::new(disk.clone()), Path::new("/v/shelf"), KEEP_FREE).ok();
+    cut_everywhere(
+        |disk| {
+            let shelf = open(disk);
+            for (id, content) in &shards {
+                store(&shelf, *id, content).unwrap();
+            }
+        },
+        |disk| {
+            let Some(shelf) = opened(disk) else { return 0 };
+            let steps = [
+                shelf.discard(OWNER, &all, 3).is_ok(),
+                shelf.retrieve(OWNER, &all[..2]).is_ok(),
+                shelf.discard(OWNER, &all[..1], 4).is_ok(),
+            ];
+            steps.iter().take_while(|done| **done).count()
+        },
+        |disk, done| {
+            let shelf = open(disk);
+            let trashed: BTreeMap<ShardId, u32> = (shelf.trash().iter())
+                .map(|(it, trashed)| (it.shard, trashed.day))
+                .collect();
+            for (id, content) in &shards {
+                assert_eq!(content_of(&shelf, *id).unwrap(), *content);
+                let twice = shelf.contains(OWNER, *id) && trashed.contains_key(id);
+                assert!(!twice, "in two places");
+            }
+            if *done == 3 {
+                assert_eq!(trashed, BTreeMap::from([(all[0], 4), (all[2], 3)]));
+            }
+        },
+        |disk| drop(opened(disk)),
+    );
+}
+
+#[test]
+fn a_disk_that_refuses_leaves_shards_where_they_were() {
+    let kept = shard(40_000, 1);
+    fill_everywhere(
+        |disk| {
+            store(&open(disk), kept.0, &kept.1).unwrap();
+        },
+        |disk| {
+            let shelf = open(disk);
+            let moved = shelf.discard(OWNER, &[kept.0], 1).is_ok();
+            assert_eq!(shelf.contains(OWNER, kept.0), !moved);
+            assert_eq!(content_of(&shelf, kept.0).unwrap(), kept.1);
+        },
+        |disk, ()| assert_eq!(content_of(&open(disk), kept.0).unwrap(), kept.1),
+    );
+}

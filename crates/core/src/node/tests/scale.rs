@@ -23,7 +23,7 @@ fn add(inventory: &mut Inventory, template: &PackRecord, at: u32, holders: &[Dev
         *shard = ShardId(number(at, index));
     }
     for (holder, shard) in holders.iter().zip(&record.shards) {
-        inventory.note_receipt(*holder, *shard, true);
+        inventory.note_receipt(*holder, *shard, true, 1);
         inventory.note_audit(
             *holder,
             *shard,

@@ -1,0 +1,116 @@
+//! The owner's side of deletion: releasing shards, and taking releases back.
+//!
+//! A release is an entry of our feed: it reaches the holder by any way, and all our other devices too,
+//! which can veto it by an entry of theirs. From the moment it is written its shards count no more.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use super::{Node, feeds::Sealed};
+use crate::{
+    codec::{decode, encode},
+    entry::{Body, Release, ReleaseList, Veto},
+    event::{CommandRefused, Effect, Notice},
+    id::{DeviceId, PackId, ShardId},
+    key, limits,
+};
+
+impl Node {
+    /// Gives packs up that no snapshot needs: all who say that they hold shards of them may drop them.
+    pub(super) fn release_packs(&mut self, packs: &[PackId]) -> Result<(), CommandRefused> {
+        let mut surplus: BTreeMap<DeviceId, Vec<ShardId>> = BTreeMap::new();
+        for pack in packs.iter().filter_map(|id| self.inventory.pack(*id)) {
+            for shard in &pack.record.shards {
+                for holder in self.inventory.claimants(*shard) {
+                    surplus.entry(holder).or_default().push(*shard);
+                }
+            }
+        }
+        for (holder, shards) in surplus {
+            self.release(holder, &shards)?;
+        }
+        for pack in packs {
+            if self.inventory.remove_pack(*pack) {
+                self.unsafe_packs.remove(pack);
+                self.effect(Effect::Unspool { pack: *pack });
+            }
+        }
+        Ok(())
+    }
+
+    /// Releases shards at one holder.
+    pub(super) fn release(
+        &mut self,
+        holder: DeviceId,
+        shards: &[ShardId],
+    ) -> Result<(), CommandRefused> {
+        let Some(certificate) = self.circle.device(holder) else {
+            // Removed since: nobody waits for its space.
+            return Ok(());
+        };
+        let holder_key = certificate.sealing_key;
+        let owner_key = self.identity.vault.inventory_public();
+        let seen = self.circle.chain(holder).tip().len;
+        for part in shards.chunks(limits::RELEASE_SHARDS_MAX) {
+            let plain = encode(&ReleaseList {
+                shards: part.to_vec(),
+            });
+            let mut seal = |key| {
+                let info = key::context::RELEASE.as_bytes();
+                key::seal_to(key, info, &plain, &mut self.rng)
+            };
+            let (Ok(to_holder), Ok(to_owner)) = (seal(&holder_key), seal(&owner_key)) else {
+                continue;
+            };
+            self.append(&Body::Released(Release {
+                holder,
+                seen,
+                to_holder,
+                to_owner,
+            }))?;
+        }
+        Ok(())
+    }
+
+    /// Takes back all that any of our devices released, as far as we know.
+    pub(super) fn veto(&mut self) -> Result<(), CommandRefused> {
+        let released = (self.circle.devices_of(self.member))
+            .map(|device| (device, self.circle.chain(device).tip().len))
+            .collect();
+        self.append(&Body::Vetoed(Veto { released })).map(|_| ())
+    }
+
+    /// Stops counting what a device of ours released.
+    pub(super) fn open_release(&mut self, author: DeviceId, release: &Release) {
+        let known = self.circle.member_of(author);
+        if author != self.device && known.is_some_and(|member| member != self.member) {
+            return;
+        }
+        if self.identity.vault.is_empty() || author != self.device && known.is_none() {
+            self.unopened.push(Sealed::Release(author, release.clone()));
+            return;
+        }
+        let secret = &self.identity.vault.inventory;
+        let info = key::context::RELEASE.as_bytes();
+        let Ok(plain) = key::open_with(secret, info, &release.to_owner) else {
+            return;
+        };
+        let Ok(list) = decode::<ReleaseList>("release", &plain) else {
+            return;
+        };
+        let count = u32::try_from(list.shards.len()).unwrap_or(u32::MAX);
+        for shard in list.shards {
+            self.inventory
+                .note_release(release.holder, shard, release.seen);
+            let pack = self.inventory.locate(shard).map(|(pack, _)| pack.record.id);
+            if let Some(pack) = pack {
+                self.replan(pack);
+                self.judge(pack);
+            }
+        }
+        self.notify(Notice::Released {
+            by: author,
+            holder: release.holder,
+            shards: count,
+        });
+    }
+}
