@@ -107,6 +107,7 @@ pub(crate) const fn is_news(notice: &Notice) -> bool {
             | Notice::Kept { .. }
             | Notice::PackSafe { .. }
             | Notice::Fetched { .. }
+            | Notice::Discarded { .. }
     )
 }
 
@@ -182,7 +183,7 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
             format!("A snapshot was published at {}.", ui::local_time(time.0))
         }
         Notice::Released { holder, shards, .. } => format!(
-            "{} may drop {} in 30 days; until then `carryall prune --undo` takes that back.",
+            "Another device of yours asked {} to drop {} of yours in 30 days.",
             names.device(holder),
             ui::count((*shards).into(), "shard", "shards")
         ),

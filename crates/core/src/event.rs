@@ -668,7 +668,7 @@ pub enum Notice {
         /// The pack.
         pack: PackId,
     },
-    /// A device of ours asked a friend to drop shards of ours.
+    /// Another device of ours asked a friend to drop shards of ours.
     Released {
         /// Which device asked.
         by: DeviceId,

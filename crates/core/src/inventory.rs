@@ -20,6 +20,7 @@ use crate::{
     health::{Spread, health},
     id::{DeviceId, MemberId, PackId, ShardId},
     record::PackRecord,
+    thin::Claim,
     time::Timestamp,
     track::Track,
 };
@@ -52,6 +53,27 @@ impl OwnPack {
     /// Returns where its shards are for sure: proved lately, at present members other than us.
     pub fn proved_spread(&self, circle: &Circle, me: MemberId, now: Timestamp) -> Spread {
         self.spread(circle, me, |mark| mark.holding.counts(now))
+    }
+
+    /// Returns what present members other than us say that they hold of it.
+    pub fn claims(&self, circle: &Circle, me: MemberId, now: Timestamp) -> Vec<Claim> {
+        let held = self.marks.iter().filter(|mark| mark.holding.held);
+        held.filter_map(|mark| {
+            let member = circle.member_of(mark.device)?;
+            (member != me).then(|| Claim {
+                member,
+                device: mark.device,
+                index: mark.index,
+                proved: mark.holding.counts(now),
+            })
+        })
+        .collect()
+    }
+
+    /// Tells whether any other member holds more than one of its shards, by receipt.
+    pub fn is_thick(&self, circle: &Circle, me: MemberId) -> bool {
+        let spread = self.held_spread(circle, me);
+        spread.values().any(|indices| indices.len() > 1)
     }
 
     /// Tells whether any of its shards is on its way, or stored without a receipt yet.

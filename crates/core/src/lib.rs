@@ -41,6 +41,7 @@ pub mod policy;
 pub mod proof;
 pub mod record;
 pub mod shard;
+pub mod thin;
 pub mod time;
 pub mod track;
 pub mod trash;

@@ -96,6 +96,7 @@ pub struct Node {
     unopened: Vec<feeds::Sealed>,
     /// What owners want dropped here, or back.
     orders: trash::Orders,
+    thick: release::Thick,
     /// Packs that friends alone could not rebuild when last looked at.
     unsafe_packs: BTreeSet<PackId>,
     pub(crate) petnames: BTreeMap<MemberId, String>,
@@ -144,6 +145,7 @@ impl Node {
             doubted: BTreeSet::new(),
             unopened: Vec::new(),
             orders: trash::Orders::default(),
+            thick: release::Thick::default(),
             unsafe_packs: BTreeSet::new(),
             petnames: BTreeMap::new(),
             order: Order::default(),
@@ -199,6 +201,8 @@ impl Node {
         self.doubt();
         let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
         self.unsafe_packs = unsafe_packs.into_iter().collect();
+        let packs: Vec<PackId> = self.inventory.packs().map(|pack| pack.record.id).collect();
+        packs.into_iter().for_each(|id| self.look_for_surplus(id));
         self.arrived();
         self.drive();
     }
@@ -287,6 +291,7 @@ impl Node {
         self.advance(now);
         self.flush_receipts_if_due();
         self.flush_outcomes_if_due();
+        self.release_surplus_if_due();
         self.watch_encounters();
         self.watch_probes();
         self.watch_presences();
@@ -347,6 +352,7 @@ impl Node {
             self.terms_timeout(),
             self.presence_timeout(),
             self.observe_at(),
+            self.surplus_at(),
             self.knocking.as_ref().map(|knocking| knocking.next_try),
         ];
         due.into_iter().flatten().min()
@@ -405,6 +411,9 @@ impl Node {
         let settled = members.len() >= 2 * usize::from(record.coding.k);
         if settled && record.kind == crate::record::PackKind::Small {
             self.effect(Effect::Unspool { pack: id });
+        }
+        if members.values().any(|indices| indices.len() > 1) {
+            self.look_for_surplus(id);
         }
         if health == 0 {
             self.unsafe_packs.insert(id);

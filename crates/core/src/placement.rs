@@ -66,10 +66,13 @@ pub fn next_shard(
     if !own.is_empty() || holders >= members_target(kind, coding, others) {
         return None;
     }
-    // A fresh shard if there is one; else one of whoever has most, who can do without it.
+    // A fresh shard if there is one; else one of whoever has most, who can do without it: that which
+    // fewest others hold, so that each ends with a shard of their own.
     all.without(placed).first().or_else(|| {
         let thickest = spread.values().max_by_key(|indices| indices.len())?;
-        thickest.without(own).first()
+        let holders = |index: &u8| spread.values().filter(|it| it.contains(*index)).count();
+        let choice = (0..coding.n).filter(|index| thickest.contains(*index));
+        choice.min_by_key(holders)
     })
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod durability;
 pub(crate) mod quiet;
 pub(crate) mod quota;
 pub(crate) mod recovery;
+pub(crate) mod trash;
 
 use std::fmt;
 

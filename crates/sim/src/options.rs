@@ -90,6 +90,8 @@ pub enum Mistake {
     RepeatShards,
     /// Forgets at every start what it keeps for others.
     ForgetShelf,
+    /// Erases at once what was released.
+    EraseAtOnce,
 }
 
 /// What to run.

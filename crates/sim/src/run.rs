@@ -9,7 +9,10 @@ use carryall_store::mem_disk::Survival;
 
 use crate::{
     agenda::{Agenda, Task},
-    checker::{Violation, convergence, durability, durability::Durability, quiet, quota, recovery},
+    checker::{
+        Violation, convergence, durability, durability::Durability, quiet, quota, recovery,
+        trash::Trash,
+    },
     host::{Halt, Host},
     join,
     lab::Lab,
@@ -41,6 +44,7 @@ pub fn run(options: &Options, print: bool) -> Outcome {
         lab: Lab::new(BEGIN, &rng, Faults::default(), Trace::new(print)),
         agenda: Agenda::new(options, &rng),
         durability: Durability::default(),
+        trash: Trash::default(),
         violations: Vec::new(),
         drills: 0,
         rng,
@@ -65,6 +69,7 @@ struct Run<'a> {
     lab: Lab,
     agenda: Agenda,
     durability: Durability,
+    trash: Trash,
     violations: Vec<Violation>,
     drills: u64,
 }
@@ -151,6 +156,8 @@ impl Run<'_> {
             for machine in 0..self.lab.machines.len() {
                 let checked = quota::check(&self.lab, machine);
                 self.check("quota", machine, checked);
+                let checked = self.trash.check(&self.lab, machine);
+                self.check("trash", machine, checked);
             }
         }
         self.end();

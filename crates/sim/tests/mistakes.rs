@@ -4,11 +4,20 @@ use carryall_sim::{Faults, Mistake, Options, Scenario, run};
 
 /// Runs a circle with a mistake in its hosts; returns the names of the checkers that complained.
 fn complaints(mistake: Option<Mistake>, seed: u64, faults: Faults) -> Vec<&'static str> {
+    complaints_of(3, mistake, seed, faults)
+}
+
+fn complaints_of(
+    devices: usize,
+    mistake: Option<Mistake>,
+    seed: u64,
+    faults: Faults,
+) -> Vec<&'static str> {
     let scenario = Scenario::Family;
     let options = Options {
         seed,
         days: 3,
-        devices: 3,
+        devices,
         scenario,
         faults,
         mistake,
@@ -68,4 +77,10 @@ fn shards_that_move_without_need_are_found() {
 fn an_overrun_quota_is_found() {
     let names = complaints(Some(Mistake::ForgetShelf), 1, restarts());
     assert!(names.contains(&"quota"), "{names:?}");
+}
+
+#[test]
+fn a_release_that_is_carried_out_at_once_is_found() {
+    let names = complaints_of(5, Some(Mistake::EraseAtOnce), 1, Faults::default());
+    assert!(names.contains(&"trash"), "{names:?}");
 }

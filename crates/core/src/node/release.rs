@@ -3,7 +3,10 @@
 //! A release is an entry of our feed: it reaches the holder by any way, and all our other devices too,
 //! which can veto it by an entry of theirs. From the moment it is written its shards count no more.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{Node, feeds::Sealed};
 use crate::{
@@ -11,8 +14,16 @@ use crate::{
     entry::{Body, Release, ReleaseList, Veto},
     event::{CommandRefused, Effect, Notice},
     id::{DeviceId, PackId, ShardId},
-    key, limits,
+    key, limits, thin,
+    time::Timestamp,
 };
+
+/// Packs that may be thicker than they have to be, until they are looked at together.
+#[derive(Debug, Default)]
+pub(super) struct Thick {
+    packs: BTreeSet<PackId>,
+    due: Option<Timestamp>,
+}
 
 impl Node {
     /// Gives packs up that no snapshot needs: all who say that they hold shards of them may drop them.
@@ -107,10 +118,59 @@ impl Node {
                 self.judge(pack);
             }
         }
-        self.notify(Notice::Released {
-            by: author,
-            holder: release.holder,
-            shards: count,
-        });
+        if author != self.device {
+            self.notify(Notice::Released {
+                by: author,
+                holder: release.holder,
+                shards: count,
+            });
+        }
+    }
+
+    /// More is proved of a pack: perhaps some can do with less of it.
+    pub(super) fn look_for_surplus(&mut self, id: PackId) {
+        let pack = self.inventory.pack(id);
+        if pack.is_some_and(|pack| pack.is_thick(&self.circle, self.member)) {
+            self.thick.packs.insert(id);
+            self.thick
+                .due
+                .get_or_insert(self.now + limits::RELEASE_BATCH);
+        }
+    }
+
+    /// Returns when to look at thick packs.
+    pub(super) fn surplus_at(&self) -> Option<Timestamp> {
+        self.thick.due
+    }
+
+    /// Releases what packs can do without, if it is time.
+    pub(super) fn release_surplus_if_due(&mut self) {
+        if self.thick.due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        if self.is_behind() || self.identity.vault.is_empty() {
+            self.thick.due = Some(self.now + limits::RELEASE_BATCH);
+            return;
+        }
+        self.thick.due = None;
+        let others = self.others();
+        let mut surplus: BTreeMap<DeviceId, Vec<ShardId>> = BTreeMap::new();
+        for id in core::mem::take(&mut self.thick.packs) {
+            let Some(pack) = self.inventory.pack(id).filter(|pack| !pack.is_underway()) else {
+                continue;
+            };
+            let record = &pack.record;
+            let (circle, me) = (&self.circle, self.member);
+            let claims = pack.claims(circle, me, self.now);
+            for claim in thin::surplus(record.kind, &record.coding, &claims, others) {
+                if let Some(shard) = record.shards.get(usize::from(claim.index)) {
+                    surplus.entry(claim.device).or_default().push(*shard);
+                }
+            }
+        }
+        for (holder, shards) in surplus {
+            // Without a circle there are no holders.
+            let _ = self.release(holder, &shards);
+        }
     }
 }

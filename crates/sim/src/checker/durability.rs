@@ -1,8 +1,8 @@
 //! Durability: what was promised is on stable storage.
 //!
 //! Verified, at each crash, on what is certain to survive it (what was synced and nothing else):
-//! - every shard that the machine's own feed signs for lies on its shelf, bit by bit;
-//! - every shard that it said was stored lies there too;
+//! - every shard that the machine's own feed signs for lies on its shelf, bit by bit, or in its trash;
+//! - every shard that it said was stored lies there too, unless its feed has taken that back;
 //! - its own feed has everything that others ever heard of it, the same (so it never forks);
 //! - after a start, every snapshot that a backup reported is still known.
 //!
@@ -47,12 +47,12 @@ impl Durability {
         let here = &lab.machines[machine];
         let image: Arc<dyn Disk> = Arc::new(image);
         let vault = Vault::open(image, Path::new(HOME)).map_err(|error| error.to_string())?;
-        let mut signed = BTreeSet::new();
+        let (mut signed, mut dropped) = (BTreeSet::new(), BTreeSet::new());
         let mut hashes = Vec::new();
         let feeds = vault.feeds(&mut |device, _, entry| {
             if device == here.device {
                 hashes.push(entry.hash());
-                self.fold(lab, &entry, &mut signed);
+                self.fold(lab, &entry, &mut signed, &mut dropped);
             }
         });
         feeds.map_err(|error| error.to_string())?;
@@ -67,7 +67,10 @@ impl Durability {
                 .map_err(|error| format!("signed for a shard that is not safe: {error}"))?;
         }
         let rotten: BTreeSet<ShardId> = lab.witness.rotten.iter().map(|(_, _, it)| *it).collect();
-        let kept: BTreeSet<ShardId> = shelf.list().iter().map(|shelved| shelved.shard).collect();
+        let shelved = shelf.list().into_iter();
+        let trashed = shelf.trash().into_iter().map(|(shelved, _)| shelved);
+        let mut kept: BTreeSet<ShardId> = shelved.chain(trashed).map(|it| it.shard).collect();
+        kept.extend(dropped);
         let stored = lab.witness.stored.get(&here.device).into_iter().flatten();
         for shard in stored.filter(|shard| !rotten.contains(shard)) {
             if !kept.contains(shard) {
@@ -85,6 +88,7 @@ impl Durability {
         lab: &Lab,
         entry: &carryall_core::entry::SignedEntry,
         signed: &mut BTreeSet<(MemberId, ShardId)>,
+        dropped: &mut BTreeSet<ShardId>,
     ) {
         let Ok(content) = decode::<carryall_core::entry::Entry>("entry", &entry.bytes) else {
             return;
@@ -108,6 +112,7 @@ impl Durability {
         signed.extend(list.held.iter().map(|shard| (receipts.owner, *shard)));
         for shard in &list.dropped {
             signed.remove(&(receipts.owner, *shard));
+            dropped.insert(*shard);
         }
     }
 }

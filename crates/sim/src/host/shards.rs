@@ -46,6 +46,9 @@ impl Host {
     pub(super) fn discard(&mut self, owner: MemberId, shards: &[ShardId], day: u32) {
         // What the disk refuses to move stays on the shelf.
         let shards = self.shelf.discard(owner, shards, day).unwrap_or_default();
+        if self.mistake == Some(Mistake::EraseAtOnce) {
+            self.shelf.erase(owner, &shards);
+        }
         self.out
             .push(Out::Answer(Event::Discarded { owner, shards }));
     }

@@ -8,6 +8,7 @@ use std::{
 use carryall_core::{
     id::{MemberId, ShardId},
     time::Timestamp,
+    trash::Trashed,
 };
 use carryall_store::{
     disk::Disk,
@@ -32,9 +33,17 @@ impl Host {
             .collect()
     }
 
-    /// Returns the bytes on the shelf for a member.
+    /// Returns what lies in the trash.
+    pub(crate) fn trashed(&self) -> Vec<(Shelved, Trashed)> {
+        self.shelf.trash()
+    }
+
+    /// Returns the bytes on the shelf and in the trash for a member.
     pub(crate) fn kept_for(&self, owner: MemberId) -> u64 {
-        self.shelf.usage(owner)
+        let trash = self.shelf.trash();
+        let of_owner = trash.iter().filter(|(it, _)| it.owner == owner);
+        let trashed: u64 = of_owner.map(|(it, _)| u64::from(it.bytes)).sum();
+        self.shelf.usage(owner) + trashed
     }
 
     /// Tidies up, as the daemon does every day.
