@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iroh::endpoint::{Controller, ControllerFactory, ControllerMetrics, RttEstimator};
+use iroh::endpoint::{
+    Connection, Controller, ControllerFactory, ControllerMetrics, PathId, RttEstimator,
+};
 use noq_proto::congestion::{Bbr3Config, CubicConfig};
 
 /// From this shortest round-trip time on a path is far. Wi-Fi stays below it, packets that cross a
@@ -40,10 +42,19 @@ impl ControllerFactory for ByDistance {
     }
 }
 
+/// Returns the shortest round trip that packets on a path took; nothing before the first came back.
+/// The transport's own estimate is an average, which one packet that had to wait for the cable or for
+/// a neighbour's address spoils for seconds.
+pub(crate) fn shortest_rtt(connection: &Connection, path: PathId) -> Option<Duration> {
+    let controller = connection.congestion_state(path)?.into_any();
+    controller.downcast::<Governor>().ok()?.distance.shortest
+}
+
 /// Whether a path is far, by the packets acknowledged so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Distance {
     packets: u32,
+    shortest: Option<Duration>,
     far: bool,
 }
 
@@ -52,6 +63,7 @@ impl Distance {
     /// judgement changed.
     fn note(&mut self, shortest: Duration) -> bool {
         self.packets = self.packets.saturating_add(1);
+        self.shortest = Some(shortest);
         let before = self.far;
         if self.packets >= JUDGED_PACKETS {
             let threshold = if self.far { NEAR_RTT } else { FAR_RTT };

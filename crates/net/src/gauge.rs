@@ -48,7 +48,7 @@ pub(crate) struct Sample {
     pub(crate) remote: Option<SocketAddr>,
     /// Ours, as far as the system says.
     pub(crate) local: Option<IpAddr>,
-    /// The present estimate; nothing before the first answer.
+    /// The shortest known; nothing before the first answer.
     pub(crate) rtt: Option<Duration>,
     /// Bytes that went out on the path and were not lost.
     pub(crate) carried: u64,

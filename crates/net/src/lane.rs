@@ -25,6 +25,7 @@ use std::{
 };
 
 use iroh::endpoint::Connection;
+use socket2::SockRef;
 use tokio::{
     io::AsyncWriteExt,
     net::{
@@ -200,7 +201,10 @@ fn socket(v4: bool) -> io::Result<TcpSocket> {
     let socket = if v4 {
         TcpSocket::new_v4()?
     } else {
-        TcpSocket::new_v6()?
+        let socket = TcpSocket::new_v6()?;
+        // The same number may be another link's port in IPv4.
+        SockRef::from(&socket).set_only_v6(true)?;
+        socket
     };
     socket.set_recv_buffer_size(SOCKET_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BYTES)?;

@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    congestion,
     control::{self, Outbox, Outgoing},
     event::{Direction, NetEvent, Transfer},
     gauge::{self, Gauge, Metered, Sample},
@@ -480,7 +481,8 @@ impl Link {
             if let LocalTransportAddr::Ip(local) = path.local_addr() {
                 sample.local = *local;
             }
-            sample.rtt = Some(stats.rtt);
+            let shortest = congestion::shortest_rtt(&self.connection, path.id());
+            sample.rtt = Some(shortest.map_or(stats.rtt, |shortest| shortest.min(stats.rtt)));
             sample.carried = stats.sent_bytes.saturating_sub(stats.lost_bytes);
             sample.congestions = stats.congestion_events;
         }
