@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     Friends(FriendsArgs),
     Snapshots(SnapshotsArgs),
+    Forget(ForgetArgs),
+    Prune(PruneArgs),
     Ls(LsArgs),
     Restore(RestoreArgs),
     Retrace(RetraceArgs),
@@ -195,6 +197,55 @@ pub(crate) enum FriendsCommand {
 /// List your snapshots
 #[derive(Args, Debug)]
 pub(crate) struct SnapshotsArgs {}
+
+/// Drop snapshots from the list: those named, or those that no rule keeps
+///
+/// Each `--keep-...` keeps what it says, of each device; the rest is forgotten. Snapshots of the last
+/// 30 days go only if they are named, and the newest never. No data goes before `carryall prune`.
+#[derive(Args, Debug)]
+pub(crate) struct ForgetArgs {
+    /// Snapshot ids, or their first digits
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
+    /// Keep the last N
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_last: u32,
+    /// Keep the last of each of the last N hours in which there is one
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_hourly: u32,
+    /// The same for days
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_daily: u32,
+    /// The same for weeks
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_weekly: u32,
+    /// The same for months
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_monthly: u32,
+    /// The same for years
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) keep_yearly: u32,
+    /// Keep all of the last so many years, months, days and hours, such as 1y6m or 90d
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) keep_within: Option<String>,
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Have friends drop what no snapshot needs
+///
+/// What is given up stays with them for 30 days on which they run, and a tenth of your bytes a day
+/// goes after that; until then `--undo` takes it back.
+#[derive(Args, Debug)]
+pub(crate) struct PruneArgs {
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Have friends keep all that they were to drop, and list all that was forgotten
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) undo: bool,
+}
 
 /// List what a snapshot holds, without restoring it
 ///

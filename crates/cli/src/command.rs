@@ -5,12 +5,14 @@ mod check;
 mod completions;
 mod config;
 mod events;
+mod forget;
 mod friends;
 mod init;
 mod invite;
 mod join;
 mod ls;
 mod pause;
+mod prune;
 mod recover;
 mod restore;
 mod retrace;
@@ -79,6 +81,8 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Status(args) => status::run(&context, &args),
         Command::Friends(args) => friends::run(&context, args),
         Command::Snapshots(args) => snapshots::run(&context, &args),
+        Command::Forget(args) => forget::run(&context, args),
+        Command::Prune(args) => prune::run(&context, &args),
         Command::Ls(args) => ls::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Retrace(args) => retrace::run(&context, &args),

@@ -232,6 +232,13 @@ fn ahead_in(zone: &jiff::tz::TimeZone, now_ms: u64, then_ms: u64) -> String {
     }
 }
 
+/// Returns how far local time is ahead of UTC now, in minutes.
+pub(crate) fn offset_minutes() -> i16 {
+    let zone = jiff::tz::TimeZone::system();
+    let offset = zone.to_offset(jiff::Timestamp::now());
+    i16::try_from(offset.seconds() / 60).unwrap_or(0)
+}
+
 /// Returns a moment in local time; in milliseconds since 1970.
 pub(crate) fn local_time(time_ms: u64) -> String {
     i64::try_from(time_ms)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codec::{DecodeError, Signature, Signed, Statement, decode, encode},
-    id::{CircleId, DeviceId, EntryHash, InviteId, MemberId, ShardId},
+    id::{CircleId, DeviceId, EntryHash, InviteId, MemberId, ShardId, SnapshotId},
     limits,
     time::Timestamp,
 };
@@ -128,6 +128,8 @@ pub enum Body {
     Vetoed(Veto),
     /// 15: how far the author has done what a device of another member released or vetoed.
     Obeyed(Obedience),
+    /// 16: a sealed [`ForgetList`]: snapshots that the author's member forgets, or remembers again.
+    Forgotten(Vec<u8>),
     /// A kind that this program does not know. Kept and passed on.
     Unknown(u16),
 }
@@ -151,6 +153,7 @@ impl Body {
             Self::Released(body) => (13, encode(body)),
             Self::Vetoed(body) => (14, encode(body)),
             Self::Obeyed(body) => (15, encode(body)),
+            Self::Forgotten(body) => (16, encode(body)),
             Self::Unknown(kind) => (*kind, Vec::new()),
         }
     }
@@ -174,6 +177,7 @@ impl Body {
             13 => Self::Released(decode("release", bytes)?),
             14 => Self::Vetoed(decode("veto", bytes)?),
             15 => Self::Obeyed(decode("obedience", bytes)?),
+            16 => Self::Forgotten(decode("forgotten snapshots", bytes)?),
             kind => Self::Unknown(kind),
         })
     }
@@ -475,4 +479,13 @@ pub struct Obedience {
     pub author: DeviceId,
     /// Everything before this position of its feed is done.
     pub upto: u64,
+}
+
+/// Snapshots that an owner no longer lists, sealed to its own inventory key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetList {
+    /// Which, at most [`limits::FORGET_SNAPSHOTS_MAX`].
+    pub snapshots: Vec<SnapshotId>,
+    /// Whether they are forgotten from now on, or listed again.
+    pub forgotten: bool,
 }

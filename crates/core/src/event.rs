@@ -266,6 +266,13 @@ pub enum Command {
         /// The packs.
         packs: Vec<PackId>,
     },
+    /// No longer list these snapshots, on any device of this member; or list them again.
+    Forget {
+        /// The snapshots.
+        snapshots: Vec<SnapshotId>,
+        /// Whether they are forgotten.
+        forgotten: bool,
+    },
     /// Take back whatever any of our devices has released: friends bring back what is in their trash.
     Veto,
     /// A snapshot is complete: publish its sealed head.

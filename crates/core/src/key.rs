@@ -51,11 +51,13 @@ pub mod context {
 
     /// HPKE: shards that an owner releases, for their holder and for the owner's other devices.
     pub const RELEASE: &str = "carryall 2026 release v1";
+    /// HPKE: snapshots that an owner forgets, for itself.
+    pub const FORGET: &str = "carryall 2026 forget v1";
 
     /// All of them, so that a test can see that no two are equal.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 15] = [
         ROOT_SIGN, RECOVERY, RENDEZVOUS, PACK_SIV, PACK_ENC, HEAD_SIV, HEAD_ENC, CHUNK_ID, CHUNKER,
-        IDENTITY, WRAP, RECEIPTS, AUDITS, RELEASE,
+        IDENTITY, WRAP, RECEIPTS, AUDITS, RELEASE, FORGET,
     ];
 }
 

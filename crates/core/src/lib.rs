@@ -40,6 +40,7 @@ pub mod plan;
 pub mod policy;
 pub mod proof;
 pub mod record;
+pub mod retention;
 pub mod shard;
 pub mod thin;
 pub mod time;

@@ -193,3 +193,8 @@ pub const DAYS_PIECE: Span = Span::hours(1);
 pub const RELEASE_SHARDS_MAX: usize = 512;
 /// Releases wait this long for company before they become one entry.
 pub const RELEASE_BATCH: Span = Span::secs(30);
+/// Rules of retention drop nothing that came this lately: a flood of snapshots with chosen dates must
+/// not make them drop good ones before their owner notices.
+pub const KEEP_RECENT: Span = Span::days(30);
+/// Most snapshots that one entry says are forgotten, so that it fits [`ENTRY_BYTES_MAX`].
+pub const FORGET_SNAPSHOTS_MAX: usize = 1024;

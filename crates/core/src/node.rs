@@ -9,6 +9,7 @@ mod door;
 mod encounter;
 mod feeds;
 mod fetch;
+mod forget;
 mod govern;
 mod keep;
 mod place;
@@ -97,6 +98,8 @@ pub struct Node {
     /// What owners want dropped here, or back.
     orders: trash::Orders,
     thick: release::Thick,
+    /// Which snapshots the owner no longer wants to see.
+    memory: forget::Memory,
     /// Packs that friends alone could not rebuild when last looked at.
     unsafe_packs: BTreeSet<PackId>,
     pub(crate) petnames: BTreeMap<MemberId, String>,
@@ -146,6 +149,7 @@ impl Node {
             unopened: Vec::new(),
             orders: trash::Orders::default(),
             thick: release::Thick::default(),
+            memory: forget::Memory::default(),
             unsafe_packs: BTreeSet::new(),
             petnames: BTreeMap::new(),
             order: Order::default(),
@@ -311,6 +315,10 @@ impl Node {
             }
             Command::Release { packs } => self.release_packs(&packs)?,
             Command::Veto => self.veto()?,
+            Command::Forget {
+                snapshots,
+                forgotten,
+            } => self.forget(&snapshots, forgotten)?,
             Command::Publish { head } => {
                 self.append(&Body::Head(head))?;
                 self.notify(Notice::Published { time: now });

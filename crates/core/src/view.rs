@@ -8,7 +8,7 @@ use alloc::{
 
 use crate::{
     event::{LinkClass, LinkId},
-    health::health,
+    health::{health, union},
     id::{DeviceId, MemberId, PackId, ShardId},
     key::{Identity, VaultKeys},
     limits,
@@ -377,6 +377,29 @@ impl Node {
         };
         view.holders.sort_by_key(order);
         view
+    }
+
+    /// Returns how many bytes others say that they hold of these packs of ours.
+    pub fn held_of(&self, packs: &[PackId]) -> u64 {
+        let held = |pack: &crate::inventory::OwnPack| {
+            let shards = pack.record.shards.iter();
+            let copies: usize = shards
+                .map(|shard| self.inventory.claimants(*shard).count())
+                .sum();
+            copies as u64 * u64::from(pack.record.coding.shard_bytes)
+        };
+        let packs = packs.iter().filter_map(|id| self.inventory.pack(*id));
+        packs.map(held).sum()
+    }
+
+    /// Tells whether a pack of ours can be given up and still be had back for a while: friends hold
+    /// enough of it, by their word. One that lies only here can't be had back, so a new one stays.
+    pub fn may_release(&self, pack: &PackRecord, now: Timestamp) -> bool {
+        let held = self.inventory.pack(pack.id).map(|pack| {
+            let spread = pack.held_spread(&self.circle, self.member);
+            union(&spread).len() >= u32::from(pack.record.coding.k)
+        });
+        held == Some(true) || now.since(pack.made) > limits::KEEP_RECENT
     }
 
     /// Returns the packs that this device knows of its own vault.

@@ -31,6 +31,7 @@ pub mod invite;
 pub mod path;
 pub mod pause;
 pub mod restore;
+pub mod retention;
 pub mod snapshot;
 pub mod status;
 

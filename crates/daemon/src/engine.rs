@@ -11,6 +11,7 @@ mod people;
 mod recall;
 mod rest;
 mod restore;
+mod retention;
 mod retrace;
 mod snapshots;
 mod status;

@@ -29,6 +29,7 @@ use crate::{
         invite::{InviteRequest, JoinRequest},
         pause::Pause,
         restore::RestoreRequest,
+        retention::{ForgetRequest, PruneRequest},
         snapshot::ListQuery,
         status::{Friends, OfferRequest, RenameRequest},
     },
@@ -53,6 +54,8 @@ pub(crate) fn router(engine: Engine) -> Router {
         .route("/v1/join", post(join))
         .route("/v1/backup", post(backup))
         .route("/v1/snapshots", get(snapshots))
+        .route("/v1/forget", post(forget))
+        .route("/v1/prune", post(prune))
         .route("/v1/ls", get(list))
         .route("/v1/restore", post(restore))
         .route("/v1/retrace", get(retrace))
@@ -238,6 +241,16 @@ async fn backup(State(engine): State<Engine>, bytes: Bytes) -> Result<Response, 
 
 async fn snapshots(State(engine): State<Engine>) -> impl IntoResponse {
     engine.snapshots().await.map(Json)
+}
+
+async fn forget(State(engine): State<Engine>, bytes: Bytes) -> impl IntoResponse {
+    let request: ForgetRequest = body(&bytes)?;
+    engine.forget(request).await.map(Json)
+}
+
+async fn prune(State(engine): State<Engine>, bytes: Bytes) -> impl IntoResponse {
+    let request: PruneRequest = body(&bytes)?;
+    engine.prune(request).await.map(Json)
 }
 
 async fn list(

@@ -11,6 +11,7 @@ pub mod history;
 pub mod index;
 pub mod mem_disk;
 pub mod os_disk;
+pub mod prune;
 pub mod rebuild;
 pub mod restore;
 pub(crate) mod scan;

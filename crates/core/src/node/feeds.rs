@@ -22,6 +22,8 @@ pub(super) enum Sealed {
     Receipts(DeviceId, u64, Receipts),
     /// Of a device of ours.
     Release(DeviceId, Release),
+    /// The same.
+    Forgotten(Entry),
 }
 
 impl Node {
@@ -121,6 +123,7 @@ impl Node {
                 self.open_release(entry.device, &release);
                 self.note_release(entry.device, entry.seq, release);
             }
+            Body::Forgotten(sealed) => self.open_forgotten(entry, &sealed),
             Body::Vetoed(veto) => self.note_veto(entry.device, entry.seq, &veto),
             Body::Obeyed(obedience) if entry.device == self.device => {
                 self.note_obedience(obedience);
@@ -217,6 +220,11 @@ impl Node {
                     self.open_receipts(holder, seq, &receipts);
                 }
                 Sealed::Release(author, release) => self.open_release(author, &release),
+                Sealed::Forgotten(entry) => {
+                    if let Ok(Body::Forgotten(sealed)) = Body::from_entry(&entry) {
+                        self.open_forgotten(&entry, &sealed);
+                    }
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     entry::DeviceClass,
     event::{Gate, LinkClass, Sink, Source, TransferError},
-    id::{CircleId, InviteId},
+    id::{CircleId, InviteId, SnapshotId},
     invite::InviteSecret,
     key::{Names, Words},
     link::{LinkFacts, Route},
@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod audits;
+mod forget;
 mod order;
 mod outlook;
 mod presence;

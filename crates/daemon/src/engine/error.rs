@@ -140,6 +140,12 @@ pub enum EngineError {
     /// A path that must be absolute is not.
     #[error("'{0}' is not an absolute path")]
     RelativePath(String),
+    /// The newest snapshot was named, which others depend on.
+    #[error("the newest snapshot stays: the next backup builds on it; nothing was changed")]
+    NewestSnapshot,
+    /// Neither rules nor snapshots were named.
+    #[error("nothing says what to keep or to forget; nothing was changed")]
+    NoRules,
     /// Nothing to back up was ever named.
     #[error("no folder is remembered yet, so there is nothing to back up")]
     NothingRemembered,
@@ -188,6 +194,8 @@ impl EngineError {
             | Self::UnknownFriend(_)
             | Self::AmbiguousFriend(_)
             | Self::RelativePath(_)
+            | Self::NoRules
+            | Self::NewestSnapshot
             | Self::Name(_)
             | Self::Config(ConfigError::UnknownKey(_) | ConfigError::BadValue { .. }) => {
                 Exit::Usage
@@ -212,7 +220,8 @@ impl EngineError {
             Self::NobodyAnswered(_) => "carryall join, near a friend whose node runs",
             Self::CircleInUse => "carryall --home OTHER join",
             Self::NoSnapshot | Self::NothingRemembered => "carryall backup PATH",
-            Self::UnknownSnapshot(_) => "carryall snapshots",
+            Self::NoRules => "carryall forget --keep-daily 30 --keep-monthly 12 --dry-run",
+            Self::UnknownSnapshot(_) | Self::NewestSnapshot => "carryall snapshots",
             Self::NotInSnapshot(_) => "carryall ls",
             Self::OutOfReach(_) => "carryall retrace",
             Self::Config(ConfigError::Malformed(_)) => {

@@ -68,12 +68,14 @@ fn heads(node: &Node, whose: Whose) -> Vec<HeadRecord> {
     };
     let published = node.circle().heads_of(node.member());
     let wanted = published.filter(|head| whose == Whose::Member || head.device == node.device());
+    let forgotten = node.forgotten();
     let opened = wanted.filter_map(|head| {
         open_head(keys, &head.sealed)
             .inspect_err(|error| tracing::warn!(%error, "a head can't be opened"))
             .ok()
     });
-    let mut heads: Vec<HeadRecord> = opened.collect();
+    let listed = opened.filter(|head| !forgotten.contains(&head.snapshot));
+    let mut heads: Vec<HeadRecord> = listed.collect();
     heads.sort_by_key(|head| head.time);
     heads
 }
@@ -127,6 +129,7 @@ impl Engine {
             }
         }
         if any {
+            self.drop_forgotten().await?;
             self.tell_packs(&job).await
         } else {
             Ok(())
@@ -179,6 +182,7 @@ impl Engine {
         } else {
             self.study(job, move |context| index::rebuild(context, &heads))
                 .await?;
+            self.drop_forgotten().await?;
         }
         self.tell_packs(job).await
     }
