@@ -8,6 +8,7 @@ mod circle;
 mod portrait;
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader},
     os::unix::fs::symlink,
@@ -210,7 +211,7 @@ fn an_invite_lets_one_person_in_once() {
     assert_eq!(ben.status()["members"].as_array().unwrap().len(), 1);
 }
 
-/// All datagrams on this machine's loopback, as tcpdump writes them down.
+/// All packets on this machine's loopback, as tcpdump writes them down.
 struct Capture {
     tcpdump: Child,
     file: PathBuf,
@@ -222,7 +223,7 @@ impl Capture {
         let mut tcpdump = Command::new("tcpdump")
             .args(["-i", "lo", "-U", "-B", "65536", "-Z", "root", "-w"])
             .arg(&file)
-            .arg("udp")
+            .arg("udp or tcp")
             .stderr(Stdio::piped())
             .spawn()
             .ok()?;
@@ -233,14 +234,63 @@ impl Capture {
         listening.then_some(Self { tcpdump, file })
     }
 
-    /// Ends the capture and returns it.
+    /// Ends the capture and returns what went between nodes: all datagrams, and the connections to
+    /// ports whose numbers are those of links too. Other connections are commands to nodes of this
+    /// machine, which may well name files.
     fn end(mut self) -> Vec<u8> {
         let _ = Command::new("kill")
             .args(["-INT", &self.tcpdump.id().to_string()])
             .status();
         self.tcpdump.wait().unwrap();
-        fs::read(&self.file).unwrap()
+        let file = fs::read(&self.file).unwrap();
+        let packets = packets(&file);
+        let datagrams = packets.iter().filter(|packet| packet.protocol == UDP);
+        let links: BTreeSet<u16> = datagrams.flat_map(|packet| packet.ports).collect();
+        let between = |packet: &&Packet<'_>| packet.ports.iter().any(|port| links.contains(port));
+        let kept = packets.iter().filter(between);
+        kept.flat_map(|packet| packet.bytes).copied().collect()
     }
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+struct Packet<'a> {
+    protocol: u8,
+    ports: [u16; 2],
+    /// From its ports on.
+    bytes: &'a [u8],
+}
+
+/// Reads a capture of an interface that looks like Ethernet.
+fn packets(file: &[u8]) -> Vec<Packet<'_>> {
+    let mut packets = Vec::new();
+    let mut rest = &file[24..];
+    while let Some((head, frames)) = rest.split_at_checked(16) {
+        let kept = u32::from_le_bytes(head[8..12].try_into().unwrap());
+        let Some((frame, next)) = frames.split_at_checked(kept as usize) else {
+            break;
+        };
+        rest = next;
+        let Some(ip) = frame.get(14..) else { continue };
+        let (protocol, start) = match ip.first().map(|first| (first >> 4, first & 15)) {
+            Some((4, words)) if ip.len() > 20 => (ip[9], usize::from(words) * 4),
+            Some((6, _)) if ip.len() > 40 => (ip[6], 40),
+            _ => continue,
+        };
+        match ip.get(start..) {
+            Some(bytes) if bytes.len() >= 8 && [TCP, UDP].contains(&protocol) => {
+                let port = |at| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+                packets.push(Packet {
+                    protocol,
+                    ports: [port(0), port(2)],
+                    bytes,
+                });
+            }
+            _ => {}
+        }
+    }
+    packets
 }
 
 /// Comes back on a new device by the words and an invite from `friend`, and restores.
