@@ -258,7 +258,13 @@ impl Node {
     }
 
     /// Draws the consequences of an answer.
-    fn judge_holder(&mut self, link: LinkId, holder: DeviceId, shard: ShardId, good: bool) {
+    pub(super) fn judge_holder(
+        &mut self,
+        link: LinkId,
+        holder: DeviceId,
+        shard: ShardId,
+        good: bool,
+    ) {
         let Some((pack, _)) = self.inventory.locate(shard) else {
             return;
         };
@@ -268,16 +274,23 @@ impl Node {
         let told = |at| self.now.since(at) < limits::SPOT_CHECK_AGAIN;
         let told = !good && before.is_refuted() && before.failed.is_some_and(told);
         if !told {
+            // The last word counts, were it said in the same moment.
             let outcomes = self.outcomes.entry(holder).or_default();
-            if good {
-                outcomes.proved.push(shard);
+            let (now, before) = if good {
+                (&mut outcomes.proved, &mut outcomes.failed)
             } else {
-                outcomes.failed.push(shard);
-            }
+                (&mut outcomes.failed, &mut outcomes.proved)
+            };
+            before.retain(|other| *other != shard);
+            now.push(shard);
             let due = self.now + limits::RECEIPT_BATCH;
             self.outcomes_due.get_or_insert(due);
         }
-        self.inventory.note_audit(holder, shard, self.now, good);
+        let at = match good {
+            true => (before.failed).map_or(self.now, |at| self.now.max(at + Span::millis(1))),
+            false => before.proved.map_or(self.now, |at| self.now.max(at)),
+        };
+        self.inventory.note_audit(holder, shard, at, good);
         if !good {
             if let Some(encounter) = self.encounters.get_mut(&link) {
                 let (left, _) = encounter.audit.spot.get_or_insert((0, self.now));

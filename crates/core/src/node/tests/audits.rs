@@ -180,6 +180,31 @@ fn far_away_no_answer_is_too_late() {
     assert!(world.safe(owner));
 }
 
+/// Found by a test: a shard that was shown in the very moment in which it had not been was asked for
+/// again and again, without an end while the clock stood still.
+#[test]
+fn what_fails_and_is_shown_in_the_same_moment_is_shown() {
+    let (mut world, owner, holder) = World::one_holder(1);
+    let member = world.node(owner).member();
+    let (key, bytes) = world.host(holder).shelf.pop_first().unwrap();
+    assert_eq!(key.0, member);
+    world.command(owner, Command::Audit).unwrap();
+    world.run(Span::secs(5));
+    assert_eq!(world.refuted(owner, holder), 1);
+    world.host(holder).shelf.insert(key, bytes);
+    let node = &mut world.host(owner).node;
+    let failed = node.inventory.holding(holder, key.1).failed.unwrap();
+    node.now = failed;
+    node.inventory.note_receipt(holder, key.1, false, 1 << 40);
+    node.inventory
+        .note_receipt(holder, key.1, true, (1 << 40) + 1);
+    let link = LinkId(u64::MAX);
+    node.judge_holder(link, holder, key.1, true);
+    assert!(!node.inventory.holding(holder, key.1).is_refuted());
+    let turn = node.inventory.turns(holder).next().unwrap();
+    assert!(turn.asked.is_some(), "it need not be asked for again");
+}
+
 #[test]
 fn silence_to_challenges_counts_when_the_holder_talks_about_other_things() {
     let (mut world, owner, holder) = World::one_holder(5);
