@@ -25,6 +25,7 @@ mod standing;
 use facts::{Blessing, Certificate, Facts};
 pub use facts::{Head, WrapsEntry};
 pub use knock::Verdict;
+pub use queries::news;
 use standing::{Evidence, Standing};
 
 /// What an entry changed.

@@ -158,6 +158,9 @@ pub const REACH_AGAIN: Span = Span::secs(60);
 pub const SEEK_AGAIN: Span = Span::hours(1);
 /// A beacon tells that a device is near for this long: a little over two idle beacon periods.
 pub const NEAR_VALID: Span = Span::secs(300);
+/// Own entries that a disk has not taken after this long keep no encounter open: it may be full, and
+/// who waits for them hears of them by a beacon.
+pub const DISK_WAIT: Span = Span::secs(10);
 
 /// What of one peer lies less than this apart is one meeting: whoever fetches a coffee, or closes the
 /// lid on the way to another room, has not left.

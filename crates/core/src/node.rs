@@ -66,8 +66,8 @@ pub struct Node {
     author: Option<Author>,
     /// How far our own feed is on stable storage: others hear of that part only.
     durable: Option<Tip>,
-    /// The tips of our own feed that are on their way there.
-    hardening: VecDeque<Tip>,
+    /// The tips of our own feed that are on their way there, and since when.
+    hardening: VecDeque<(Tip, Timestamp)>,
     pub(crate) inventory: Inventory,
     pub(crate) ledger: Ledger,
     pub(crate) encounters: BTreeMap<LinkId, Encounter>,

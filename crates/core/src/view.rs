@@ -7,6 +7,7 @@ use alloc::{
 };
 
 use crate::{
+    circle,
     event::{LinkClass, LinkId},
     health::{health, union},
     id::{DeviceId, MemberId, PackId, ShardId},
@@ -163,7 +164,7 @@ impl Node {
 
     /// Returns the digest of what we know, for our beacon.
     pub fn news(&self) -> [u8; 4] {
-        self.circle_news()
+        circle::news(self.tips())
     }
 
     /// Tells whether there is nothing to do and nobody near who knows anything else: the slower rhythm

@@ -244,18 +244,18 @@ impl Circle {
     pub fn tips(&self) -> impl Iterator<Item = Tip> {
         self.feeds.values().map(|facts| facts.chain.tip())
     }
+}
 
-    /// Returns four bytes that differ, but for chance, from those of everybody who knows other
-    /// entries. A beacon carries them.
-    pub fn news(&self) -> [u8; 4] {
-        let mut hasher = blake3::Hasher::new_derive_key("carryall 2026 news digest v1");
-        for tip in self.tips() {
-            hasher.update(tip.device.as_bytes());
-            hasher.update(&tip.len.to_le_bytes());
-            hasher.update(&tip.hash.0);
-        }
-        let mut news = [0; 4];
-        hasher.finalize_xof().fill(&mut news);
-        news
+/// Returns four bytes that differ, but for chance, from those of everybody who knows other entries.
+/// The tips come in the order of their devices. A beacon carries the digest.
+pub fn news(tips: impl IntoIterator<Item = Tip>) -> [u8; 4] {
+    let mut hasher = blake3::Hasher::new_derive_key("carryall 2026 news digest v1");
+    for tip in tips {
+        hasher.update(tip.device.as_bytes());
+        hasher.update(&tip.len.to_le_bytes());
+        hasher.update(&tip.hash.0);
     }
+    let mut news = [0; 4];
+    hasher.finalize_xof().fill(&mut news);
+    news
 }

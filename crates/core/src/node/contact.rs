@@ -276,10 +276,6 @@ impl Contacts {
 }
 
 impl Node {
-    pub(crate) fn circle_news(&self) -> [u8; 4] {
-        self.circle.news()
-    }
-
     /// A beacon of a device was heard.
     pub(super) fn near(&mut self, device: DeviceId, news: [u8; 4], addresses: Vec<SocketAddr>) {
         if device == self.device {
@@ -485,7 +481,7 @@ impl Node {
         }
         let news = match contact.news {
             Some(_) if contact.unheard && contact.is_eager(self.now) => true,
-            Some(news) => news != self.circle_news(),
+            Some(news) => news != self.news(),
             None => contact.is_eager(self.now),
         };
         news.then_some(Reason::News)

@@ -342,25 +342,20 @@ impl Node {
             }
         }
         gone.into_iter().for_each(|pack| self.replan(pack));
-        if let (Some(member), true) = (
-            encounter.member,
-            encounter.idle_heard || encounter.bytes_sent + encounter.bytes_received > 0,
-        ) {
+        if let Some(member) = encounter.member {
             self.notify(Notice::Parted {
                 device: encounter.peer,
                 member,
                 sent: encounter.bytes_sent,
                 received: encounter.bytes_received,
             });
-        }
-        if encounter.member.is_some() {
             self.note_encounter(&encounter);
         }
         let peer = encounter.peer;
         let others = self.encounters.iter().filter(|(_, it)| it.peer == peer);
         let others: Vec<LinkId> = others.map(|(link, _)| *link).collect();
         let lost = encounter.stage != Stage::Closing || encounter.lost;
-        let news = self.circle_news();
+        let news = self.news();
         let calm = encounter.idle_said && encounter.idle_heard;
         let told = calm.then_some(news);
         self.contacts.parted(
@@ -614,7 +609,7 @@ impl Node {
         let now = self.now;
         let waiting = !self.receipts.is_empty()
             || self.outcomes.values().any(|outcomes| !outcomes.is_empty())
-            || self.durable_len() < self.own_len();
+            || self.disk_wait().is_some_and(|until| now < until);
         let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
@@ -674,6 +669,8 @@ impl Node {
             .encounters
             .values()
             .filter(|encounter| encounter.stage != Stage::Closing);
+        let disk = self.disk_wait().filter(|until| *until > self.now);
+        let disk = disk.filter(|_| !self.encounters.is_empty());
         live.flat_map(|encounter| {
             let (ping, dead) = (encounter.ping_at(), encounter.dead_at());
             let quiet = encounter
@@ -682,6 +679,7 @@ impl Node {
             [Some(ping.min(dead)), quiet, encounter.audit.timeout()]
         })
         .flatten()
+        .chain(disk)
         .min()
     }
 }

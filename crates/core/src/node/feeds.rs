@@ -11,8 +11,10 @@ use crate::{
     feed::{Author, FeedError},
     id::DeviceId,
     key::{self, VaultKeys},
+    limits,
     message::Farewell,
     record::PackKind,
+    time::Timestamp,
 };
 
 /// What came before we had the key to open it, or knew whose it is.
@@ -43,7 +45,7 @@ impl Node {
             .take(&signed)
             .expect("our own entry continues our own feed");
         self.hardening
-            .push_back(self.circle.chain(self.device).tip());
+            .push_back((self.circle.chain(self.device).tip(), now));
         self.absorb(&entry, change);
         let (device, entries) = (self.device, alloc::vec![signed]);
         self.effect(Effect::Append {
@@ -74,10 +76,18 @@ impl Node {
         self.durable.map_or(0, |tip| tip.len)
     }
 
+    /// Returns until when peers are asked to wait for own entries that are not on stable storage yet;
+    /// nothing if there are none.
+    pub(super) fn disk_wait(&self) -> Option<Timestamp> {
+        let (_, since) = self.hardening.front()?;
+        Some(*since + limits::DISK_WAIT)
+    }
+
     /// Own entries are on stable storage: peers may hear of them.
     pub(super) fn appended(&mut self, len: u64) {
-        while self.hardening.front().is_some_and(|tip| tip.len <= len) {
-            self.durable = self.hardening.pop_front();
+        while let Some((tip, _)) = self.hardening.front().filter(|(tip, _)| tip.len <= len) {
+            self.durable = Some(*tip);
+            self.hardening.pop_front();
         }
         self.contacts.touch();
         self.welcome_admitted();
@@ -97,7 +107,7 @@ impl Node {
             let hash = signed.hash();
             self.author = Some(Author::resume(circle, secret, entry.seq + 1, hash));
             self.hardening
-                .push_back(self.circle.chain(self.device).tip());
+                .push_back((self.circle.chain(self.device).tip(), self.now));
         }
         self.absorb(&entry, change);
         Ok(Some(entry))

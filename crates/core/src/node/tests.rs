@@ -16,7 +16,7 @@ use crate::{
     key::{Names, Words},
     link::{LinkFacts, Route},
     meeting::{Meeting, Network, Whereabouts},
-    message::GroupProof,
+    message::{GroupProof, Refusal},
     placement, proof,
     record::{Coding, PackKind},
     shard,
@@ -29,6 +29,7 @@ mod order;
 mod outlook;
 mod presence;
 mod reach;
+mod room;
 mod scale;
 mod terms;
 mod trash;
@@ -54,6 +55,8 @@ struct Host {
     mute: bool,
     /// Answers so much later than it could.
     tardy: Span,
+    /// Its disk takes nothing.
+    full: bool,
 }
 
 /// Devices on one network.
@@ -156,6 +159,7 @@ impl World {
             liar: false,
             mute: false,
             tardy: Span::default(),
+            full: false,
         };
         self.hosts.insert(device, host);
         self.settle();
@@ -366,14 +370,16 @@ impl World {
                 self.tell(me, Event::LinkDown { link });
             }
             Effect::Reserve { link, shard, .. } => {
-                self.tell(
-                    me,
-                    Event::Reserved {
-                        link,
-                        shard,
-                        outcome: Ok(0),
-                    },
-                );
+                let outcome = match self.hosts[&me].full {
+                    true => Err(Refusal::DiskFull),
+                    false => Ok(0),
+                };
+                let answer = Event::Reserved {
+                    link,
+                    shard,
+                    outcome,
+                };
+                self.tell(me, answer);
             }
             Effect::Receive {
                 link, shard, sink, ..
@@ -422,7 +428,7 @@ impl World {
                 assert_eq!(feed.len() as u64, from, "appends continue the feed");
                 feed.extend(entries);
                 let len = feed.len() as u64;
-                if own {
+                if own && !self.hosts[&me].full {
                     self.tell(me, Event::Appended { len });
                 }
             }

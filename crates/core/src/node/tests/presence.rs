@@ -101,6 +101,27 @@ fn on_another_network_friends_are_met_anew() {
     assert_eq!(found, places);
 }
 
+/// An encounter that was cut within its first shard began, and never ended.
+#[test]
+fn who_is_met_is_parted_from_however_it_ends() {
+    let (mut world, devices) = World::circle(2);
+    world.cut_off_bulk = true;
+    world.back_up(devices[0], 1, PackKind::Large, 100_000);
+    world.run(Span::secs(1));
+    world.switch_off(devices[0]);
+    let notices = &world.hosts[&devices[1]].notices;
+    let count = |is: fn(&Notice) -> bool| notices.iter().filter(|it| is(it)).count();
+    let met = count(|it| matches!(it, Notice::Met { .. }));
+    assert!(met > 1);
+    assert_eq!(met, count(|it| matches!(it, Notice::Parted { .. })));
+    world.run(minutes(31));
+    let met = whole(&world, devices[1]);
+    let [meeting] = met[..] else {
+        panic!("{met:?}");
+    };
+    assert!(meeting.linked >= Span::secs(1), "the cut one counts");
+}
+
 #[test]
 fn strangers_are_not_remembered() {
     let (mut world, devices) = World::circle(2);
