@@ -117,6 +117,13 @@ pub const HEAR_FIRST: Span = Span::secs(1);
 pub const REDIAL_AFTER: Span = Span::secs(10);
 /// Wait between a good encounter and the next with the same device, and after a first failure.
 pub const MEET_AGAIN: Span = Span::secs(1);
+/// So many devices near are a crowd: dials for news alone and beacons take turns.
+pub const CROWD: usize = 5;
+/// Least rest before a dial for news alone in a crowd; a dial under way keeps the next one waiting no
+/// longer.
+pub const GOSSIP_REST: Span = Span::secs(1);
+/// The same for each device near: all of them together dial for news at most ten times a second.
+pub const GOSSIP_TURN: Span = Span::millis(100);
 /// An idle link is closed after this long.
 pub const IDLE_CLOSE: Span = Span::millis(300);
 /// Receipts wait this long for company before they become one entry.
@@ -158,6 +165,8 @@ pub const REACH_AGAIN: Span = Span::secs(60);
 pub const SEEK_AGAIN: Span = Span::hours(1);
 /// A beacon tells that a device is near for this long: a little over two idle beacon periods.
 pub const NEAR_VALID: Span = Span::secs(300);
+/// The same for each device near, if that is longer: in a crowd beacons are rarer.
+pub const NEAR_VALID_EACH: Span = Span::secs(6);
 /// Own entries that a disk has not taken after this long keep no encounter open: it may be full, and
 /// who waits for them hears of them by a beacon.
 pub const DISK_WAIT: Span = Span::secs(10);

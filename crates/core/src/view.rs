@@ -173,6 +173,11 @@ impl Node {
         self.encounters.is_empty() && self.knocking.is_none() && !self.contacts.is_wanting()
     }
 
+    /// Returns how many other devices were heard lately.
+    pub fn crowd(&self) -> usize {
+        self.contacts.crowd()
+    }
+
     /// Returns how many other members there are: `k` and `n` of new packs follow from it.
     pub fn friends(&self) -> usize {
         self.others()

@@ -17,6 +17,7 @@ use std::{
 use carryall_core::{
     beacon::{BEACON_BYTES, Beacon, BeaconSeed, BeaconTable, Flags, Heard, NONCE_BYTES, Who},
     id::DeviceId,
+    limits,
     time::Timestamp,
 };
 use tokio::{
@@ -27,7 +28,7 @@ use tokio::{
 use crate::{config::BeaconConfig, event::NetEvent, place::Place};
 use listen::{Caught, Sieve};
 use sockets::{Mouth, Sockets};
-use timetable::Timetable;
+use timetable::{Need, Timetable};
 
 /// Answers within [`crate::Rhythm::reply`], over all peers. Above it everybody waits: those who come in
 /// a crowd hear us anyway.
@@ -47,6 +48,17 @@ pub struct BeaconVoice {
     pub news: [u8; 4],
     /// Nothing to do and nobody unknown near: the slower rhythm suffices.
     pub idle: bool,
+    /// How many devices near are known: the more, the rarer each speaks.
+    pub crowd: usize,
+}
+
+impl BeaconVoice {
+    const fn need(&self) -> Need {
+        Need {
+            idle: self.idle,
+            crowd: self.crowd,
+        }
+    }
 }
 
 /// What the beacon is told while it runs.
@@ -130,8 +142,8 @@ impl Speaker {
                 }
                 () = at(due) => {
                     self.speak().await;
-                    let idle = self.voice.as_ref().is_none_or(|voice| voice.idle);
-                    self.timetable.spoken(Instant::now(), idle, random);
+                    let need = self.voice.as_ref().map_or(Need::default(), BeaconVoice::need);
+                    self.timetable.spoken(Instant::now(), need, random);
                 }
             }
         }
@@ -140,8 +152,11 @@ impl Speaker {
     fn obey(&mut self, order: Order) {
         let burst = match order {
             Order::Voice(voice, table) => {
-                let known = self.voice.as_ref().map(|voice| &voice.seeds);
-                let renamed = known != Some(&voice.seeds);
+                let before = self.voice.as_ref();
+                let renamed = before.is_none_or(|before| before.seeds != voice.seeds);
+                if before.is_some_and(|before| before.news != voice.news) {
+                    self.timetable.hasten(Instant::now(), random);
+                }
                 self.sieve.set(table);
                 self.voice = Some(voice);
                 renamed
@@ -153,13 +168,14 @@ impl Speaker {
         }
     }
 
-    /// Speaks on every interface under every seed. Whoever has just come, or looks for somebody, asks
-    /// for answers; who only shows that it is still there doesn't.
+    /// Speaks on every interface under every seed. Whoever has just come asks for answers, and who
+    /// looks for somebody where few are; who only shows that it is still there doesn't.
     async fn speak(&mut self) {
         let Some(voice) = &self.voice else {
             return;
         };
-        let kind = match self.timetable.is_burst() || !voice.idle {
+        let asks = !voice.idle && voice.crowd < limits::CROWD;
+        let kind = match self.timetable.is_burst() || asks {
             true => Flags::HELLO,
             false => Flags::default(),
         };

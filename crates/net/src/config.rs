@@ -108,6 +108,13 @@ pub struct Rhythm {
     pub busy: Duration,
     /// Between two beacons while there is none.
     pub idle: Duration,
+    /// The same for each device near, if that is longer: all of them together take no more of the air
+    /// than this allows. While there is work, a quarter of it.
+    pub idle_each: Duration,
+    /// How soon a beacon tells that we know something else than before.
+    pub told: Duration,
+    /// Shortest time between a beacon and one that tells of that.
+    pub told_again: Duration,
     /// Every wait is lengthened or shortened by up to this share, in percent, so that devices
     /// don't speak in step.
     pub jitter_percent: u32,
@@ -127,6 +134,10 @@ impl Default for Rhythm {
             ],
             busy: Duration::from_secs(30),
             idle: Duration::from_secs(120),
+            // A beacon is two or three frames of 138 to 158 bytes, so that is 1.5 kbit/s at most.
+            idle_each: Duration::from_millis(2400),
+            told: Duration::from_secs(2),
+            told_again: Duration::from_secs(10),
             jitter_percent: 25,
             reply: Duration::from_secs(1),
         }

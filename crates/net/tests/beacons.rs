@@ -51,12 +51,17 @@ fn beaconing(number: u8, port: u16) -> NetConfig {
 
 impl Node {
     fn speak(&self, seeds: &[BeaconSeed], listen: &[(Who, BeaconSeed)]) {
+        self.tell([7; 4], seeds, listen);
+    }
+
+    fn tell(&self, news: [u8; 4], seeds: &[BeaconSeed], listen: &[(Who, BeaconSeed)]) {
         let voice = BeaconVoice {
             device: self.device,
             seeds: seeds.to_vec(),
             flags: Flags::default(),
-            news: [7; 4],
+            news,
             idle: false,
+            crowd: 0,
         };
         let listen = listen.iter().copied();
         let table = BeaconTable::new(self.device, listen, now(), EPOCHS_AROUND);
@@ -189,6 +194,23 @@ async fn hellos_are_answered_once_and_replays_never() {
     // All hellos have been handled by now, so a second answer would be on its way.
     let second = timeout(Duration::from_millis(300), socket.recv_from(&mut buffer)).await;
     assert!(second.is_err(), "one answer per peer and interval");
+}
+
+#[tokio::test]
+async fn who_knows_something_new_says_so_soon() {
+    let mut config = beaconing(1, 47_506);
+    if let Some(beacon) = &mut config.beacon {
+        // The next regular one is half a minute away.
+        beacon.rhythm.burst = vec![Duration::ZERO];
+        (beacon.rhythm.told, beacon.rhythm.told_again) = Default::default();
+    }
+    let a = Node::start(config).await;
+    let mut b = Node::start(beaconing(2, 47_506)).await;
+    b.speak(&[], &[(Who::Device(a.device), seed(1))]);
+    a.speak(&[seed(1)], &[]);
+    assert_eq!(b.seen().await.1.news, [7; 4]);
+    a.tell([8; 4], &[seed(1)], &[]);
+    while b.seen().await.1.news != [8; 4] {}
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! a link that broke may become whole again, known addresses are tried eagerly, later slowly.
 
 mod address;
+mod gossip;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +14,10 @@ use alloc::{
 };
 use core::{cmp::Reverse, net::SocketAddr};
 
-use self::address::{Heard, same_network};
+use self::{
+    address::{Heard, same_network},
+    gossip::Gossip,
+};
 use super::Node;
 use crate::{
     event::{Effect, Gate},
@@ -61,9 +65,8 @@ struct Contact {
 }
 
 impl Contact {
-    fn is_near(&self, now: Timestamp) -> bool {
-        self.near
-            .is_some_and(|near| now.since(near) <= limits::NEAR_VALID)
+    fn is_near(&self, now: Timestamp, valid: Span) -> bool {
+        self.near.is_some_and(|near| now.since(near) <= valid)
     }
 
     fn is_eager(&self, now: Timestamp) -> bool {
@@ -71,14 +74,14 @@ impl Contact {
     }
 
     /// Returns how long to wait for the next dial from one that begins now.
-    fn rest(&self, now: Timestamp, wanted: bool, reason: Reason) -> Span {
+    fn rest(&self, now: Timestamp, near: bool, wanted: bool) -> Span {
         if self.is_eager(now) {
             return limits::REDIAL_LOST;
         }
         // Somebody waits for what we want back.
-        let longest = match reason {
-            _ if self.is_near(now) || wanted => limits::REDIAL_AFTER,
-            Reason::Work | Reason::News => limits::SEEK_AGAIN,
+        let longest = match near || wanted {
+            true => limits::REDIAL_AFTER,
+            false => limits::SEEK_AGAIN,
         };
         backoff(self.failures, longest)
     }
@@ -135,6 +138,9 @@ pub(crate) struct Contacts {
     look_at: Option<Timestamp>,
     /// There was a reason to dial somebody when last looked.
     wanting: bool,
+    /// How many devices were near when last looked.
+    crowd: usize,
+    gossip: Gossip,
 }
 
 /// Returns how long to wait after so many failures in a row: twice as long each time.
@@ -256,7 +262,25 @@ impl Contacts {
     /// Tells whether a device's beacon was heard lately.
     pub(crate) fn is_near(&self, device: DeviceId, now: Timestamp) -> bool {
         let contact = self.contacts.get(&device);
-        contact.is_some_and(|contact| contact.is_near(now))
+        contact.is_some_and(|contact| contact.is_near(now, self.near_valid()))
+    }
+
+    /// Returns for how long a beacon tells that a device is near.
+    fn near_valid(&self) -> Span {
+        let each = limits::NEAR_VALID_EACH.0.saturating_mul(self.crowd as u64);
+        Span(limits::NEAR_VALID.0.max(each))
+    }
+
+    /// Returns how many devices were near when last looked.
+    pub(crate) const fn crowd(&self) -> usize {
+        self.crowd
+    }
+
+    /// Looks how many devices are near.
+    fn count(&mut self, now: Timestamp) {
+        let valid = self.near_valid();
+        let contacts = self.contacts.values();
+        self.crowd = contacts.filter(|it| it.is_near(now, valid)).count();
     }
 
     /// Tells whether there was a reason to dial somebody when last looked.
@@ -324,7 +348,7 @@ impl Node {
             contact.near = None;
             contact.believed = None;
         }
-        let mut known = Vec::new();
+        let (news, mut known) = (self.news(), Vec::new());
         for (device, member) in self.devices_of_others() {
             let contact = self.contacts.contacts.get(&device);
             let contact = contact.cloned().unwrap_or_default();
@@ -335,7 +359,7 @@ impl Node {
             let own = &self.contacts.own;
             let here =
                 (addresses.iter()).any(|address| own.iter().any(|own| same_network(own, address)));
-            let work = self.reason(member, device, &contact) == Some(Reason::Work);
+            let work = self.reason(member, device, &contact, news) == Some(Reason::Work);
             known.push((Reverse((work, here, contact.last_met)), device));
         }
         known.sort_unstable();
@@ -365,10 +389,16 @@ impl Node {
         self.contacts.touched = false;
         self.contacts.look_at = None;
         self.contacts.wanting = false;
+        self.contacts.gossip.wanted = false;
+        self.contacts.count(self.now);
+        let news = self.news();
         let mut candidates = Vec::new();
         for (device, member) in self.devices_of_others() {
-            candidates.extend(self.candidate(member, device));
+            candidates.extend(self.candidate(member, device, news));
         }
+        let (gossip, mut candidates): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(Candidate::is_gossip);
+        candidates.extend(self.gossip(gossip));
         candidates.sort_by_key(|it| Reverse((it.near, it.reason)));
         let room = limits::DIALS_MAX.saturating_sub(self.contacts.dials());
         // Who finds no room is looked at again when a dial ends.
@@ -378,7 +408,12 @@ impl Node {
     }
 
     /// Returns how to dial a device if there is a reason to do so now, or notes when to look again.
-    fn candidate(&mut self, member: MemberId, device: DeviceId) -> Option<Candidate> {
+    fn candidate(
+        &mut self,
+        member: MemberId,
+        device: DeviceId,
+        news: [u8; 4],
+    ) -> Option<Candidate> {
         let met = |encounter: &super::Encounter| encounter.peer == device;
         if self.encounters.values().any(met) {
             return None;
@@ -386,14 +421,15 @@ impl Node {
         let now = self.now;
         let contact = self.contacts.contacts.get(&device);
         let contact = contact.cloned().unwrap_or_default();
-        let near = contact.is_near(now);
-        let Some(reason) = self.reason(member, device, &contact) else {
+        let near = contact.is_near(now, self.contacts.near_valid());
+        let Some(reason) = self.reason(member, device, &contact, news) else {
             if let Some(bar) = contact.bar.filter(|bar| bar.until > now) {
                 self.contacts.look_again(bar.until);
             }
             return None;
         };
         self.contacts.wanting |= near || reason == Reason::Work;
+        self.contacts.gossip.wanted |= near && reason == Reason::News;
         if contact.dialling.is_some() {
             return None;
         }
@@ -428,7 +464,7 @@ impl Node {
 
     /// Returns where to dial a device, best first.
     fn known_addresses(&self, device: DeviceId, contact: &Contact, near: bool) -> Vec<SocketAddr> {
-        let oldest = self.now.0.saturating_sub(limits::NEAR_VALID.0);
+        let oldest = self.now.0.saturating_sub(self.contacts.near_valid().0);
         let since = Timestamp(if near { oldest } else { 0 });
         let mut addresses: Vec<SocketAddr> = contact.heard.since(since).collect();
         if let Some((_, known)) = self.circle.addresses(device) {
@@ -445,7 +481,7 @@ impl Node {
         let wanted = self.fetch_wants(device);
         let contact = self.contacts.contacts.entry(device).or_default();
         contact.dialling = Some(now);
-        contact.not_before = now + contact.rest(now, wanted, candidate.reason);
+        contact.not_before = now + contact.rest(now, candidate.near, wanted);
         let patience = match now < contact.lost_until || (contact.is_eager(now) && !candidate.near)
         {
             true => limits::REDIAL_LOST,
@@ -459,7 +495,14 @@ impl Node {
         });
     }
 
-    fn reason(&mut self, member: MemberId, device: DeviceId, contact: &Contact) -> Option<Reason> {
+    /// Returns why to dial a device, if there is any reason. `news` is the digest of what we know.
+    fn reason(
+        &mut self,
+        member: MemberId,
+        device: DeviceId,
+        contact: &Contact,
+        news: [u8; 4],
+    ) -> Option<Reason> {
         let room = contact.no_room.is_none_or(|(_, until)| until <= self.now);
         let bar = contact.bar.filter(|bar| bar.until > self.now);
         if bar.is_none_or(|bar| bar.fetch) && self.fetch_wants(device) {
@@ -479,12 +522,12 @@ impl Node {
         if member != self.member && (puts || audits) {
             return Some(Reason::Work);
         }
-        let news = match contact.news {
+        let differs = match contact.news {
             Some(_) if contact.unheard && contact.is_eager(self.now) => true,
-            Some(news) => news != self.news(),
+            Some(theirs) => theirs != news,
             None => contact.is_eager(self.now),
         };
-        news.then_some(Reason::News)
+        differs.then_some(Reason::News)
     }
 
     pub(super) fn contact_timeout(&self) -> Option<Timestamp> {

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod audits;
+mod crowd;
 mod forget;
 mod order;
 mod outlook;

@@ -22,6 +22,7 @@ struct Cause {
     flags: Flags,
     knocking: Option<Gate>,
     idle: bool,
+    crowd: usize,
 }
 
 /// The doors as they were set last.
@@ -57,6 +58,7 @@ impl Doors {
             flags: node.beacon_flags(),
             knocking: self.knocking,
             idle: node.is_idle(),
+            crowd: node.crowd(),
         };
         if self.cause.as_ref() == Some(&cause) {
             return;
@@ -98,6 +100,7 @@ impl Doors {
             flags: node.beacon_flags(),
             news: node.news(),
             idle: node.is_idle(),
+            crowd: node.crowd(),
         }
     }
 

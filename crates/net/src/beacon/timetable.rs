@@ -13,6 +13,17 @@ pub(super) struct Timetable {
     moments: Vec<Instant>,
     /// How many of them belong to a burst.
     burst: usize,
+    /// When it last spoke.
+    last: Option<Instant>,
+}
+
+/// How often a beacon is of use to those who hear it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Need {
+    /// Nothing to do, and nobody near who knows anything else.
+    pub(super) idle: bool,
+    /// How many others speak here.
+    pub(super) crowd: usize,
 }
 
 impl Timetable {
@@ -22,6 +33,7 @@ impl Timetable {
             rhythm,
             moments: Vec::new(),
             burst: 0,
+            last: None,
         }
     }
 
@@ -35,6 +47,17 @@ impl Timetable {
         self.burst = self.moments.len();
     }
 
+    /// Has the beacon speak soon, unless it does so anyway: what it says has changed.
+    pub(super) fn hasten(&mut self, now: Instant, mut random: impl FnMut() -> u32) {
+        let soon = now + jittered(self.rhythm.told, self.rhythm.jitter_percent, random());
+        let at = self
+            .last
+            .map_or(soon, |last| soon.max(last + self.rhythm.told_again));
+        if self.burst == 0 && self.due().is_some_and(|due| due > at) {
+            self.moments = vec![at];
+        }
+    }
+
     /// Returns the next moment.
     pub(super) fn due(&self) -> Option<Instant> {
         self.moments.last().copied()
@@ -46,13 +69,16 @@ impl Timetable {
     }
 
     /// Notes that the beacon spoke: what was due is done, and after a burst comes the steady rhythm.
-    pub(super) fn spoken(&mut self, now: Instant, idle: bool, mut random: impl FnMut() -> u32) {
+    pub(super) fn spoken(&mut self, now: Instant, need: Need, mut random: impl FnMut() -> u32) {
+        self.last = Some(now);
         self.moments.retain(|moment| *moment > now);
         self.burst = self.burst.min(self.moments.len());
         if self.moments.is_empty() {
-            let wait = match idle {
-                true => self.rhythm.idle,
-                false => self.rhythm.busy,
+            let crowd = u32::try_from(need.crowd).unwrap_or(u32::MAX);
+            let turn = self.rhythm.idle_each.saturating_mul(crowd);
+            let wait = match need.idle {
+                true => self.rhythm.idle.max(turn),
+                false => self.rhythm.busy.max(turn / 4),
             };
             let wait = jittered(wait, self.rhythm.jitter_percent, random());
             self.moments.push(now + wait);
@@ -73,6 +99,10 @@ mod tests {
 
     const MIDDLE: u32 = u32::MAX / 2;
 
+    fn need(idle: bool) -> Need {
+        Need { idle, crowd: 0 }
+    }
+
     fn waits(timetable: &mut Timetable, start: Instant, idle: bool, random: u32) -> Vec<u64> {
         let mut waits = Vec::new();
         for number in 0..6 {
@@ -81,7 +111,7 @@ mod tests {
             // To hundredths of a second.
             let hundredths = ((due - start).as_millis() + 5) / 10;
             waits.push(hundredths.try_into().unwrap());
-            timetable.spoken(due, idle, || random);
+            timetable.spoken(due, need(idle), || random);
         }
         waits
     }
@@ -107,7 +137,7 @@ mod tests {
         let mut timetable = Timetable::new(Rhythm::default());
         let start = Instant::now();
         timetable.announce(start, || MIDDLE);
-        timetable.spoken(start, false, || MIDDLE);
+        timetable.spoken(start, need(false), || MIDDLE);
         let later = start + Duration::from_millis(500);
         timetable.announce(later, || MIDDLE);
         assert_eq!(timetable.due(), Some(later));
@@ -120,7 +150,58 @@ mod tests {
         let start = Instant::now();
         timetable.announce(start, || MIDDLE);
         let woken = start + Duration::from_secs(3600);
-        timetable.spoken(woken, false, || 0);
+        timetable.spoken(woken, need(false), || 0);
         assert_eq!(timetable.due(), Some(woken + Duration::from_millis(22_500)));
+    }
+
+    /// Returns a timetable whose burst is over, and when it last spoke.
+    fn steady(need: Need) -> (Timetable, Instant) {
+        let mut timetable = Timetable::new(Rhythm::default());
+        let mut last = Instant::now();
+        timetable.announce(last, || MIDDLE);
+        for _ in 0..4 {
+            last = timetable.due().unwrap();
+            timetable.spoken(last, need, || MIDDLE);
+        }
+        (timetable, last)
+    }
+
+    #[test]
+    fn a_crowd_takes_little_of_the_air_however_large_it_is() {
+        // With their headers: IPv4 multicast and broadcast, IPv6 multicast.
+        let bits = 8.0 * (138.0 + 138.0 + 158.0);
+        for crowd in [1, 10, 50, 100, 250] {
+            for (idle, most) in [(true, 2_000.0), (false, 6_100.0)] {
+                let (timetable, last) = steady(Need { idle, crowd });
+                let wait = (timetable.due().unwrap() - last).as_secs_f64();
+                let rate = bits * (crowd + 1) as f64 / wait;
+                assert!(rate <= most, "{crowd} {idle}: {rate} bit/s");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_new_is_told_soon_but_not_again_and_again() {
+        let (mut timetable, last) = steady(need(true));
+        let at = |seconds| last + Duration::from_secs(seconds);
+        timetable.hasten(at(1), || MIDDLE);
+        assert_eq!(timetable.due(), Some(at(10)), "it spoke just now");
+        timetable.spoken(at(10), need(true), || MIDDLE);
+        assert_eq!(timetable.due(), Some(at(130)));
+        timetable.hasten(at(60), || MIDDLE);
+        let due = timetable.due().unwrap();
+        assert!(due >= at(61) && due <= at(63));
+        assert!(!timetable.is_burst(), "nobody is asked to answer");
+        // A burst tells it anyway.
+        timetable.announce(at(61), || MIDDLE);
+        timetable.hasten(at(61), || MIDDLE);
+        assert_eq!(timetable.moments.len(), 4);
+    }
+
+    #[test]
+    fn who_is_silent_stays_silent() {
+        let mut timetable = Timetable::new(Rhythm::default());
+        timetable.hasten(Instant::now(), || MIDDLE);
+        assert_eq!(timetable.due(), None);
     }
 }
