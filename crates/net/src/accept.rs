@@ -36,13 +36,11 @@ impl Gates {
         gates.get(<&Alpn>::try_from(alpn).ok()?).copied()
     }
 
-    /// Tells whether an attempt may be answered. A first packet that can't be read in full is left
-    /// to the handshake, which refuses before it shows a certificate.
+    /// Tells whether an attempt may be answered. Our dialers offer one short name in a first packet
+    /// with room to spare, so one that shows none is a stranger's, or comes again.
     fn may_answer(&self, incoming: &Incoming) -> bool {
-        let Some(offered) = incoming.decrypt().and_then(|initial| initial.alpns()) else {
-            return true;
-        };
-        offered
+        let offered = incoming.decrypt().and_then(|initial| initial.alpns());
+        (offered.into_iter().flatten())
             .filter_map(Result::ok)
             .any(|alpn| self.get(&alpn).is_some())
     }
