@@ -222,6 +222,8 @@ pub struct Heard {
     pub who: Who,
     /// What it says.
     pub beacon: Beacon,
+    /// How many epochs its sender's clock is ahead of ours.
+    pub skew: i32,
     token: [u8; TOKEN_BYTES],
     nonce: [u8; NONCE_BYTES],
 }
@@ -310,7 +312,8 @@ impl BeaconTable {
         token.copy_from_slice(&packet[..TOKEN_BYTES]);
         let &(epoch, index) = self.tokens.get(&token)?;
         let (who, seed) = *self.seeds.get(index)?;
-        if seed.epoch(now).abs_diff(epoch) > self.around {
+        let here = seed.epoch(now);
+        if here.abs_diff(epoch) > self.around {
             return None;
         }
         let mut nonce = [0; NONCE_BYTES];
@@ -334,6 +337,8 @@ impl BeaconTable {
         (honest && beacon.device != self.own).then_some(Heard {
             who,
             beacon,
+            // At most as much as is listened for.
+            skew: epoch.wrapping_sub(here).cast_signed(),
             token,
             nonce,
         })

@@ -84,6 +84,13 @@ pub enum Event {
         /// Where it can be dialled.
         addresses: Vec<SocketAddr>,
     },
+    /// A beacon of a device told its time.
+    Skewed {
+        /// Whose.
+        device: DeviceId,
+        /// So many epochs ([`crate::beacon::EPOCH_SECS`]) is its clock ahead of ours.
+        epochs: i32,
+    },
     /// This device is on another network, or its local time changed.
     Moved {
         /// Where it is.

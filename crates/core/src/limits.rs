@@ -100,6 +100,10 @@ pub const REDIAL_LOST: Span = Span::millis(800);
 pub const LOST_FOR: Span = Span::secs(60);
 /// A beacon of such a peer is a reason to begin a dial anew that is this old.
 pub const REDIAL_HEARD: Span = Span::millis(300);
+/// For so long after a friend with the same time was heard, our own clock is trusted.
+pub const CLOCK_TRUSTED: Span = Span::days(3);
+/// Differing times whose gates are open beside our own. More are more than wrong clocks.
+pub const SKEWS_MAX: usize = 8;
 /// Dials under way at a time.
 pub const DIALS_MAX: usize = 8;
 /// Addresses remembered of a device: two families on a few networks.

@@ -223,6 +223,7 @@ impl Node {
                 self.note_heard(device);
                 self.near(device, news, addresses);
             }
+            Event::Skewed { device, epochs } => self.skewed(device, epochs),
             Event::Moved { whereabouts } => self.moved(whereabouts),
             Event::Reached { device, address } => {
                 self.contacts.reached(device, address, self.now);

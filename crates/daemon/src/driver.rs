@@ -16,6 +16,7 @@ mod world;
 use std::{net::SocketAddr, time::Duration};
 
 use carryall_core::{
+    beacon::Who,
     entry::Addresses,
     event::{Command, Effect, Event, Gate, Notice},
     id::DeviceId,
@@ -146,7 +147,8 @@ impl Driver {
     }
 
     fn dial(&self, device: DeviceId, addresses: &[SocketAddr], gate: Gate, patience: Span) {
-        match (&self.world.net, self.doors.alpn(gate, clock::now())) {
+        let time = self.node.time_at(device, clock::now());
+        match (&self.world.net, self.doors.alpn(gate, time)) {
             (Some(net), Some(alpn)) => {
                 let patience = Duration::from_millis(patience.0);
                 net.dial_within(device, addresses, (gate, alpn), patience);
@@ -161,6 +163,15 @@ impl Driver {
             self.surroundings.look_soon();
             self.locate(addresses);
             return self.node.handle_event(clock::now(), Event::Arrived);
+        }
+        if let NetEvent::BeaconSeen {
+            who: Who::Device(device),
+            skew: epochs,
+            ..
+        } = event
+        {
+            let skewed = Event::Skewed { device, epochs };
+            self.node.handle_event(clock::now(), skewed);
         }
         if let NetEvent::LinkUp {
             peer,

@@ -214,6 +214,7 @@ impl Speaker {
         let _ = self.events.try_send(NetEvent::BeaconSeen {
             who: heard.who,
             beacon: heard.beacon,
+            skew: heard.skew,
             address,
         });
         // Whoever knocks by a shared seed can't know ours.

@@ -21,6 +21,8 @@ pub enum NetEvent {
         who: Who,
         /// What it says.
         beacon: Beacon,
+        /// How many epochs its sender's clock is ahead of ours.
+        skew: i32,
         /// Where its sender can be dialled: the packet's address, the beacon's port.
         address: SocketAddr,
     },

@@ -9,10 +9,13 @@ use std::{
 };
 
 use carryall_core::{
-    beacon::{BEACON_BYTES, Beacon, BeaconSeed, BeaconTable, EPOCHS_AROUND, Flags, Who},
+    beacon::{
+        BEACON_BYTES, Beacon, BeaconSeed, BeaconTable, EPOCHS_AROUND, EPOCHS_AROUND_RESCUE, Flags,
+        Who,
+    },
     event::Gate,
     id::{DeviceId, InviteId},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 use carryall_net::{BeaconConfig, BeaconVoice, NetConfig, NetEvent, Rhythm};
 use node::{ALPN, Node, config};
@@ -55,17 +58,21 @@ impl Node {
     }
 
     fn tell(&self, news: [u8; 4], seeds: &[BeaconSeed], listen: &[(Who, BeaconSeed)]) {
-        let voice = BeaconVoice {
+        let voice = self.voice(news, seeds);
+        let listen = listen.iter().copied();
+        let table = BeaconTable::new(self.device, listen, now(), EPOCHS_AROUND);
+        self.net.set_beacon(voice, table);
+    }
+
+    fn voice(&self, news: [u8; 4], seeds: &[BeaconSeed]) -> BeaconVoice {
+        BeaconVoice {
             device: self.device,
             seeds: seeds.to_vec(),
             flags: Flags::default(),
             news,
             idle: false,
             crowd: 0,
-        };
-        let listen = listen.iter().copied();
-        let table = BeaconTable::new(self.device, listen, now(), EPOCHS_AROUND);
-        self.net.set_beacon(voice, table);
+        }
     }
 
     async fn seen(&mut self) -> (Who, Beacon, SocketAddr) {
@@ -74,6 +81,7 @@ impl Node {
                 who,
                 beacon,
                 address,
+                ..
             } = self.next().await
             {
                 return (who, beacon, address);
@@ -194,6 +202,45 @@ async fn hellos_are_answered_once_and_replays_never() {
     // All hellos have been handled by now, so a second answer would be on its way.
     let second = timeout(Duration::from_millis(300), socket.recv_from(&mut buffer)).await;
     assert!(second.is_err(), "one answer per peer and interval");
+}
+
+#[tokio::test]
+async fn a_friend_with_another_time_is_heard_by_who_looks_for_it() {
+    let port = 47_507;
+    let mut node = Node::start(beaconing(1, port)).await;
+    let friend = DeviceId([0xfe; 32]);
+    let listen = [(Who::Device(friend), seed(2))];
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+    socket.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+    let group = SocketAddr::from((BeaconConfig::default().group_v4, port));
+    let say = |seq: u32, hours: u64| {
+        let beacon = Beacon {
+            flags: Flags::default(),
+            quic_port: 9,
+            boot: 1,
+            seq,
+            device: friend,
+            news: [0; 4],
+        };
+        let then = now() + Span::hours(hours);
+        let packet = beacon.seal(&seed(2), then, [seq.to_le_bytes()[0]; 12]);
+        socket.send_to(&packet, &group.into()).unwrap();
+    };
+    node.speak(&[], &listen);
+    say(1, 5);
+    say(2, 0);
+    let (_, beacon, _) = node.seen().await;
+    assert_eq!(beacon.seq, 2, "usually nobody looks so far");
+    let voice = node.voice([7; 4], &[]);
+    let table = BeaconTable::new(node.device, listen, now(), EPOCHS_AROUND_RESCUE);
+    node.net.set_beacon(voice, table);
+    say(3, 5);
+    loop {
+        if let NetEvent::BeaconSeen { beacon, skew, .. } = node.next().await {
+            assert_eq!((beacon.seq, skew), (3, 20));
+            break;
+        }
+    }
 }
 
 #[tokio::test]

@@ -94,6 +94,17 @@ fn clocks_may_differ_by_one_epoch() {
 }
 
 #[test]
+fn a_beacon_tells_the_time_of_its_sender() {
+    let table = table(NOW, EPOCHS_AROUND_RESCUE);
+    for skew in [-96, -20, -1, 0, 1, 20, 96_i64] {
+        let then = NOW.0.checked_add_signed(skew * EPOCH as i64).unwrap();
+        let packet = beacon(1).seal(&seed(1), Timestamp(then), [0; 12]);
+        let heard = table.open(&packet, NOW).unwrap();
+        assert_eq!(i64::from(heard.skew), skew);
+    }
+}
+
+#[test]
 fn an_old_table_does_not_accept_old_packets() {
     let packet = beacon(1).seal(&seed(1), NOW, [0; 12]);
     let table = table(NOW, EPOCHS_AROUND);

@@ -6,6 +6,7 @@
 //! a link that broke may become whole again, known addresses are tried eagerly, later slowly.
 
 mod address;
+mod clock;
 mod gossip;
 
 use alloc::{
@@ -41,6 +42,8 @@ struct Contact {
     news_since: Option<Timestamp>,
     /// Where we are now, nothing was heard of it yet: that digest may be old.
     unheard: bool,
+    /// How many epochs its clock is ahead of ours, by its last beacon.
+    skew: i32,
     /// When its beacon was last heard.
     near: Option<Timestamp>,
     last_met: Option<Timestamp>,
@@ -130,6 +133,8 @@ pub(crate) struct Contacts {
     contacts: BTreeMap<DeviceId, Contact>,
     /// Where this device can be dialled itself.
     own: Vec<SocketAddr>,
+    /// When a device with the same time was last heard.
+    timely: Option<Timestamp>,
     /// When this device arrived where it is.
     arrived: Timestamp,
     /// Something changed that may be a reason to dial.

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod audits;
+mod clock;
 mod crowd;
 mod forget;
 mod order;

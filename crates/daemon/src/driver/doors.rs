@@ -18,7 +18,10 @@ use carryall_net::{BeaconVoice, Net};
 struct Cause {
     circle: Option<CircleId>,
     news: [u8; 4],
-    epoch: u64,
+    /// The epochs whose gates are open.
+    epochs: Vec<u64>,
+    /// For how many epochs each way beacons are listened for.
+    around: u32,
     flags: Flags,
     knocking: Option<Gate>,
     idle: bool,
@@ -51,10 +54,12 @@ impl Doors {
 
     /// Sets the doors as the core wants them now.
     pub(super) fn follow(&mut self, node: &Node, net: &Net, now: Timestamp) {
+        let times = node.gate_times(now);
         let cause = Cause {
             circle: node.identity().circle,
             news: node.news(),
-            epoch: gate::epoch(now),
+            epochs: times.iter().map(|time| gate::epoch(*time)).collect(),
+            around: node.epochs_around(now),
             flags: node.beacon_flags(),
             knocking: self.knocking,
             idle: node.is_idle(),
@@ -64,7 +69,8 @@ impl Doors {
             return;
         }
         self.gates = self.gates_of(node, now);
-        net.set_gates(self.gates.alpns(now));
+        let alpns = times.iter().flat_map(|time| self.gates.alpns(*time));
+        net.set_gates(alpns.collect());
         net.set_beacon(self.voice_of(node), self.table_of(node, now));
         self.cause = Some(cause);
     }
@@ -107,7 +113,10 @@ impl Doors {
     fn table_of(&self, node: &Node, now: Timestamp) -> BeaconTable {
         match self.knocking_seed(node) {
             Some(seed) => BeaconTable::new(node.device(), [seed], now, EPOCHS_AROUND),
-            None => BeaconTable::of_circle(node.device(), node.circle(), now, EPOCHS_AROUND),
+            None => {
+                let around = node.epochs_around(now);
+                BeaconTable::of_circle(node.device(), node.circle(), now, around)
+            }
         }
     }
 

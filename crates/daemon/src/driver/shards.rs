@@ -267,6 +267,7 @@ impl Shards {
                 who,
                 beacon,
                 address,
+                ..
             } => heard(who, &beacon, address),
             NetEvent::Arrived { .. } => return None,
         })
