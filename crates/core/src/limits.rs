@@ -104,7 +104,7 @@ pub const REDIAL_HEARD: Span = Span::millis(300);
 pub const CLOCK_TRUSTED: Span = Span::days(3);
 /// Differing times whose gates are open beside our own. More are more than wrong clocks.
 pub const SKEWS_MAX: usize = 8;
-/// Dials under way at a time.
+/// Dials under way at a time, and as many to devices whose beacons are heard.
 pub const DIALS_MAX: usize = 8;
 /// Addresses remembered of a device: two families on a few networks.
 pub const HEARD_MAX: usize = 8;

@@ -124,6 +124,8 @@ struct Candidate {
     device: DeviceId,
     reason: Reason,
     near: bool,
+    /// Dials in a row that came to nothing.
+    failures: u32,
     addresses: Vec<SocketAddr>,
 }
 
@@ -293,9 +295,12 @@ impl Contacts {
         self.wanting
     }
 
-    fn dials(&self) -> usize {
-        let contacts = self.contacts.values();
-        contacts.filter(|it| it.dialling.is_some()).count()
+    /// Counts the dials under way, all of them or to those that are near now.
+    fn dials(&self, near: Option<Timestamp>) -> usize {
+        let valid = self.near_valid();
+        let counts = |it: &&Contact| near.is_none_or(|now| it.is_near(now, valid));
+        let dialled = self.contacts.values().filter(|it| it.dialling.is_some());
+        dialled.filter(counts).count()
     }
 
     /// Has the contacts looked at again then, if not before.
@@ -404,11 +409,16 @@ impl Node {
         let (gossip, mut candidates): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(Candidate::is_gossip);
         candidates.extend(self.gossip(gossip));
-        candidates.sort_by_key(|it| Reverse((it.near, it.reason)));
-        let room = limits::DIALS_MAX.saturating_sub(self.contacts.dials());
-        // Who finds no room is looked at again when a dial ends.
-        for candidate in candidates.into_iter().take(room) {
-            self.dial(candidate);
+        // Among those for whom the same speaks, whoever was in vain less often: else a few who sleep
+        // take all the room from those who are awake.
+        candidates.sort_by_key(|it| (Reverse((it.near, it.reason)), it.failures));
+        for candidate in candidates {
+            // Who finds no room is looked at again when a dial ends. Dials of the silent take none
+            // from those who are heard.
+            let under_way = self.contacts.dials(candidate.near.then_some(self.now));
+            if under_way < limits::DIALS_MAX {
+                self.dial(candidate);
+            }
         }
     }
 
@@ -463,6 +473,7 @@ impl Node {
             device,
             reason,
             near,
+            failures: contact.failures,
             addresses,
         })
     }

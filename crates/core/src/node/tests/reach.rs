@@ -263,3 +263,36 @@ fn beacons_from_everywhere_make_no_dial_storm() {
     }
     assert!((2..=9).contains(&dials), "{dials} dials in 25 s");
 }
+
+#[test]
+fn friends_who_sleep_do_not_stand_in_the_way_of_one_who_is_awake() {
+    let (mut world, me, others) = crowd(15);
+    world.back_up(me, 9, PackKind::Large, 100_000);
+    let mut now = world.now + Span::hours(1);
+    let node = &mut world.host(me).node;
+    for (at, device) in (0..).zip(&others) {
+        let (device, address) = (*device, ([10, 0, 0, at], 9).into());
+        node.handle_event(now, Event::Reached { device, address });
+    }
+    node.handle_event(now, Event::Arrived);
+    let mut under_way = dialled(node);
+    assert_eq!(under_way.len(), limits::DIALS_MAX);
+    // One of the others is heard: that one is dialled at once.
+    let heard = *(others.iter().rev())
+        .find(|device| !under_way.contains(device))
+        .unwrap();
+    let news = node.news();
+    node.handle_event(now, near(heard, news, 99));
+    assert_eq!(dialled(node), [heard]);
+    let mut tried: BTreeSet<DeviceId> = under_way.iter().copied().collect();
+    tried.insert(heard);
+    for _ in 0..3 {
+        now = now + limits::DIAL_PATIENCE;
+        for device in core::mem::take(&mut under_way) {
+            node.handle_event(now, Event::DialFailed { device });
+        }
+        under_way = dialled(node);
+        tried.extend(&under_way);
+    }
+    assert_eq!(tried.len(), others.len(), "everybody had a turn");
+}
