@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{config::BeaconConfig, event::NetEvent, place::Place};
+use crate::{config::BeaconConfig, event::NetEvent, gauge::Metered, place::Place};
 use listen::{Caught, Sieve};
 use sockets::{Mouth, Sockets};
 use timetable::{Need, Timetable};
@@ -42,7 +42,7 @@ pub struct BeaconVoice {
     /// The first is the device's own; a guest also speaks under the invite's, who lost every device
     /// under the rendezvous'. Empty: we only listen.
     pub seeds: Vec<BeaconSeed>,
-    /// Said with every beacon: [`Flags::METERED`], [`Flags::LOW_BATTERY`].
+    /// Said with every beacon: [`Flags::LOW_BATTERY`]. [`Flags::METERED`] is added where it costs.
     pub flags: Flags,
     /// Digest of what this node knows.
     pub news: [u8; 4],
@@ -83,6 +83,7 @@ pub(crate) struct Speaker {
     ports: LinkPorts,
     events: mpsc::Sender<NetEvent>,
     place: watch::Receiver<Place>,
+    metered: watch::Receiver<Metered>,
     sieve: Arc<Sieve>,
     sockets: Sockets,
     /// The epoch in which the sockets were opened.
@@ -100,6 +101,7 @@ impl Speaker {
         ports: LinkPorts,
         events: mpsc::Sender<NetEvent>,
         mut place: watch::Receiver<Place>,
+        metered: watch::Receiver<Metered>,
     ) -> Self {
         let sieve = Arc::new(Sieve::new(config.loopback_only));
         let interfaces = place.borrow_and_update().interfaces.clone();
@@ -112,6 +114,7 @@ impl Speaker {
             ports,
             events,
             place,
+            metered,
             sieve,
             sockets,
             epoch: None,
@@ -266,8 +269,12 @@ impl Speaker {
             true => self.ports.v4,
             false => self.ports.v6,
         };
+        let costs = match self.metered.borrow().covers(Some(&mouth.interface)) {
+            true => Flags::METERED,
+            false => Flags::default(),
+        };
         let beacon = Beacon {
-            flags: voice.flags.with(kind),
+            flags: voice.flags.with(kind).with(costs),
             quic_port: port?,
             boot: self.boot,
             seq: self.seq,

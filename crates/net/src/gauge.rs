@@ -32,7 +32,7 @@ pub enum Metered {
 }
 
 impl Metered {
-    fn covers(&self, interface: Option<&Interface>) -> bool {
+    pub(crate) fn covers(&self, interface: Option<&Interface>) -> bool {
         match self {
             Self::Nowhere => false,
             Self::On(indexes) => interface.is_some_and(|it| indexes.contains(&it.index)),

@@ -125,7 +125,8 @@ impl Net {
         tokio::spawn(place::watch(place));
         if let Some(beacon) = config.beacon {
             let events = net.0.events.clone();
-            let speaker = Speaker::new(beacon, net.ports(), events, known.clone());
+            let metered = net.0.metered.subscribe();
+            let speaker = Speaker::new(beacon, net.ports(), events, known.clone(), metered);
             // A node that was closed is silent.
             tokio::spawn(net.0.endpoint.closed().run_until(speaker.run(heard)));
         }

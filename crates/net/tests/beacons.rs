@@ -17,7 +17,7 @@ use carryall_core::{
     id::{DeviceId, InviteId},
     time::{Span, Timestamp},
 };
-use carryall_net::{BeaconConfig, BeaconVoice, NetConfig, NetEvent, Rhythm};
+use carryall_net::{BeaconConfig, BeaconVoice, Metered, NetConfig, NetEvent, Rhythm};
 use node::{ALPN, Node, config};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::UdpSocket, time::timeout};
@@ -241,6 +241,18 @@ async fn a_friend_with_another_time_is_heard_by_who_looks_for_it() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_beacon_tells_where_its_sender_pays_by_the_byte() {
+    let a = Node::start(beaconing(1, 47_508)).await;
+    let mut b = Node::start(beaconing(2, 47_508)).await;
+    b.speak(&[], &[(Who::Device(a.device), seed(1))]);
+    a.speak(&[seed(1)], &[]);
+    assert!(!b.seen().await.1.flags.has(Flags::METERED));
+    a.net.set_metered(Metered::Everywhere);
+    a.net.announce();
+    while !b.seen().await.1.flags.has(Flags::METERED) {}
 }
 
 #[tokio::test]
