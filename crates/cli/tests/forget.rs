@@ -27,6 +27,8 @@ fn what_is_forgotten_is_pruned_into_a_friends_trash_and_comes_back() {
     let path = folder.to_str().unwrap().to_owned();
     fs::write(folder.join("old.bin"), noise(1, 2 << 20)).unwrap();
     ada.ok(&["backup", &path]);
+    // What goes is kept by a friend first.
+    ada.wait_settled();
     fs::remove_file(folder.join("old.bin")).unwrap();
     fs::write(folder.join("new.bin"), noise(2, 1 << 20)).unwrap();
     ada.ok(&["backup", &path]);

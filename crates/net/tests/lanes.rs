@@ -36,6 +36,8 @@ struct Middlebox {
     seen: Arc<Mutex<Vec<u8>>>,
     /// Whether to flip a bit from now on.
     tampers: Arc<AtomicBool>,
+    /// Where connections come in; closed where they are not forwarded.
+    listener: Option<TcpListener>,
     /// Forwards connections, and ends them when dropped.
     connections: JoinSet<()>,
     _datagrams: JoinSet<()>,
@@ -44,7 +46,13 @@ struct Middlebox {
 impl Middlebox {
     /// Forwards datagrams to `target`.
     async fn before(target: SocketAddr) -> Self {
-        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (front, listener) = loop {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            // The same number for both, which another test may have for datagrams.
+            if let Ok(front) = UdpSocket::bind(listener.local_addr().unwrap()).await {
+                break (front, listener);
+            }
+        };
         let back = UdpSocket::bind("[::1]:0").await.unwrap();
         back.connect(target).await.unwrap();
         let address = front.local_addr().unwrap();
@@ -71,14 +79,15 @@ impl Middlebox {
             address,
             seen: Arc::default(),
             tampers: Arc::default(),
+            listener: Some(listener),
             connections: JoinSet::new(),
             _datagrams: datagrams,
         }
     }
 
     /// Forwards connections too, each until it ends or [`Self::cut`].
-    async fn forward_connections(&mut self, target: SocketAddr) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+    fn forward_connections(&mut self, target: SocketAddr) {
+        let listener = self.listener.take().unwrap();
         let (seen, tampers) = (self.seen.clone(), self.tampers.clone());
         self.connections.spawn(async move {
             let mut forwarding = JoinSet::new();
@@ -175,7 +184,8 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 #[tokio::test]
 async fn where_connections_do_not_get_through_shards_go_on_streams() {
     let (mut a, mut b) = walled().await;
-    let middlebox = Middlebox::before(b.addresses()[0]).await;
+    let mut middlebox = Middlebox::before(b.addresses()[0]).await;
+    drop(middlebox.listener.take());
     let (here, there) = meet(&mut a, &mut b, &middlebox).await;
     let content = noise(1, 3 << 20);
     assert_eq!(
@@ -189,7 +199,7 @@ async fn where_connections_do_not_get_through_shards_go_on_streams() {
 async fn outsiders_see_random_bytes() {
     let (mut a, mut b) = walled().await;
     let mut middlebox = Middlebox::before(b.addresses()[0]).await;
-    middlebox.forward_connections(b.addresses()[0]).await;
+    middlebox.forward_connections(b.addresses()[0]);
     let (here, there) = meet(&mut a, &mut b, &middlebox).await;
     wait_for(|| a.net.has_lane(here) && b.net.has_lane(there)).await;
     let content = noise(2, 1 << 20);
@@ -215,7 +225,7 @@ async fn outsiders_see_random_bytes() {
 async fn a_lane_that_is_tampered_with_ends_the_link_and_nothing_wrong_is_taken() {
     let (mut a, mut b) = walled().await;
     let mut middlebox = Middlebox::before(b.addresses()[0]).await;
-    middlebox.forward_connections(b.addresses()[0]).await;
+    middlebox.forward_connections(b.addresses()[0]);
     let (here, there) = meet(&mut a, &mut b, &middlebox).await;
     wait_for(|| a.net.has_lane(here) && b.net.has_lane(there)).await;
     middlebox.tampers.store(true, Ordering::Relaxed);
@@ -232,7 +242,7 @@ async fn lanes_that_break_again_and_again_are_done_without() {
     let target = b.addresses()[0];
     for _ in 0..2 {
         let mut middlebox = Middlebox::before(target).await;
-        middlebox.forward_connections(target).await;
+        middlebox.forward_connections(target);
         let (here, there) = meet(&mut a, &mut b, &middlebox).await;
         wait_for(|| a.net.has_lane(here) && b.net.has_lane(there)).await;
         middlebox.cut();
@@ -240,7 +250,7 @@ async fn lanes_that_break_again_and_again_are_done_without() {
         b.link_down(there).await;
     }
     let mut middlebox = Middlebox::before(target).await;
-    middlebox.forward_connections(target).await;
+    middlebox.forward_connections(target);
     let (here, there) = meet(&mut a, &mut b, &middlebox).await;
     let content = noise(4, 3 << 20);
     assert_eq!(
