@@ -5,9 +5,10 @@
 use carryall_core::{
     codec::decode,
     entry::DeviceClass,
-    event::{Effect, Event, Gate, LinkClass, LinkId},
+    event::{Effect, Event, Gate, LinkId},
     id::DeviceId,
     key::{Identity, Names, Words},
+    link::LinkFacts,
     message::Message,
     node::{Node, found},
     time::Timestamp,
@@ -27,8 +28,8 @@ fuzz_target!(|data: &[u8]| {
     }
     node.start(now);
     let (link, peer) = (LinkId(1), DeviceId([9; 32]));
-    let (dialled, class) = (data.first().is_some_and(|byte| byte & 1 == 1), LinkClass::Lan);
-    node.handle_event(now, Event::LinkUp { link, peer, dialled, gate: Gate::Circle, class });
+    let (dialled, facts) = (data.first().is_some_and(|byte| byte & 1 == 1), LinkFacts::near());
+    node.handle_event(now, Event::LinkUp { link, peer, dialled, gate: Gate::Circle, facts });
     let mut rest = data.get(1..).unwrap_or_default();
     while let Some((length, more)) = rest.split_first() {
         let (bytes, more) = more.split_at(more.len().min(usize::from(*length)));
