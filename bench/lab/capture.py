@@ -1,4 +1,4 @@
-"""What goes over a wire, by tcpdump, and the UDP in it."""
+"""What goes over a wire, by tcpdump, and the UDP and TCP in it."""
 
 import collections
 import struct
@@ -30,7 +30,7 @@ class Capture:
         stop(self.process)
 
     def datagrams(self):
-        """Returns the UDP datagrams so far, IPv4 and IPv6."""
+        """Returns the UDP datagrams and TCP segments with a payload so far, IPv4 and IPv6."""
         with open(self.path, "rb") as file:
             return list(datagrams(file.read()))
 
@@ -48,22 +48,33 @@ def datagrams(raw):
         at += 16 + kept
         # 1: Ethernet. 101 and 12: bare IP, as from a TUN device.
         ip = frame[14:] if link == 1 else frame
-        found = udp(ip)
+        found = transported(ip)
         if found:
             yield Datagram(seconds + part / fraction, *found, whole)
 
 
-def udp(ip):
-    """Returns the ends and the payload of a UDP datagram; nothing for anything else."""
+def transported(ip):
+    """Returns the ends and the payload of a datagram or segment; nothing for anything else."""
     if not ip:
         return None
-    if ip[0] >> 4 == 4 and len(ip) >= 28 and ip[9] == 17:
-        head = (ip[0] & 15) * 4
+    if ip[0] >> 4 == 4 and len(ip) >= 28:
+        head, protocol = (ip[0] & 15) * 4, ip[9]
+        end = struct.unpack_from(">H", ip, 2)[0] or len(ip)
         source, target = ".".join(map(str, ip[12:16])), ".".join(map(str, ip[16:20]))
-    elif ip[0] >> 4 == 6 and len(ip) >= 48 and ip[6] == 17:
-        head = 40
+    elif ip[0] >> 4 == 6 and len(ip) >= 48:
+        head, protocol = 40, ip[6]
+        end = struct.unpack_from(">H", ip, 4)[0] + 40
         source, target = ip[8:24].hex(), ip[24:40].hex()
     else:
         return None
-    sport, dport, length = struct.unpack_from(">HHH", ip, head)
-    return source, sport, target, dport, bytes(ip[head + 8:head + length])
+    sport, dport = struct.unpack_from(">HH", ip, head)
+    if protocol == 17:
+        end = head + struct.unpack_from(">H", ip, head + 4)[0]
+        payload = ip[head + 8:end]
+    elif protocol == 6 and len(ip) >= head + 20:
+        payload = ip[head + (ip[head + 12] >> 4) * 4:end]
+        if not payload:
+            return None
+    else:
+        return None
+    return source, sport, target, dport, bytes(payload)

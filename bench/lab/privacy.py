@@ -83,7 +83,7 @@ def run(lab):
         b.address("eth0", f"{net}.22/24")
         set_clock(clock, number * LATER)
         owner.ok("backup", data.photos(lab.path("photos"), 8 * (number + 1), seed=1))
-        looked = lab.add(capture.Capture(hub.space, "br0", lab.path(f"net{number}.pcap"), "udp"))
+        looked = lab.add(capture.Capture(hub.space, "br0", lab.path(f"net{number}.pcap"), "udp or tcp"))
         mark = owner.mark()
         hub.space.up("to-b")
         owner.until("safe", lambda status: status["bytes_only_here"] == 0, 90)
