@@ -18,7 +18,7 @@ use noq_proto::congestion::{Bbr3Config, CubicConfig};
 
 /// From this shortest round-trip time on a path is far. Wi-Fi stays below it, packets that cross a
 /// city's edge don't.
-const FAR_RTT: Duration = Duration::from_millis(8);
+pub(crate) const FAR_RTT: Duration = Duration::from_millis(8);
 /// A far path whose shortest time falls below this was a near one on a busy machine.
 const NEAR_RTT: Duration = Duration::from_millis(4);
 /// So many packets must be acknowledged before a path is judged: the first ones wait for keys.

@@ -88,11 +88,6 @@ impl Secrets {
             opener: Opener::new(&back)?,
         })
     }
-
-    /// Returns what the dialler says first.
-    pub(crate) const fn claim(&self) -> Claim {
-        self.claim
-    }
 }
 
 /// A lane is of no more use.

@@ -68,9 +68,6 @@ impl From<Code> for VarInt {
 const LOOK_FIRST: Duration = Duration::from_millis(50);
 const LOOK_LAST: Duration = Duration::from_secs(2);
 
-/// From this round-trip time on a path is far, and gets no lane: there the wire is the limit, and a
-/// path through somebody's NAT has no way for a second connection.
-const LANE_RTT: Duration = Duration::from_millis(8);
 /// When to look whether a link is near: the handshake on a busy machine takes longer than the way.
 const LANE_LOOKS: [Duration; 4] = [
     Duration::ZERO,
@@ -275,12 +272,13 @@ impl Link {
         Some((lane, intake))
     }
 
-    /// Returns the peer's address if the link turns out to be near.
+    /// Returns the peer's address if the link turns out to be near. A far one gets no lane: there the
+    /// wire is the limit, and a path through somebody's NAT has no way for a second connection.
     async fn near(&self) -> Option<SocketAddr> {
         for pause in LANE_LOOKS {
             sleep(pause).await;
             let sample = self.sample();
-            if sample.rtt.is_some_and(|rtt| rtt < LANE_RTT) {
+            if sample.rtt.is_some_and(|rtt| rtt < congestion::FAR_RTT) {
                 return sample.remote;
             }
         }

@@ -61,6 +61,14 @@ async fn transmit(
     }
 }
 
+/// Returns how many bytes lie between a header's offset and the shard's end.
+pub(crate) fn length(header: &ShardHeader) -> Result<usize, TransferError> {
+    let length = header.bytes.checked_sub(header.offset);
+    length
+        .and_then(|length| usize::try_from(length).ok())
+        .ok_or(TransferError::WrongBytes)
+}
+
 /// Moves the bytes from `header.offset` to the shard's end.
 async fn pump(
     link: &Link,
@@ -69,11 +77,7 @@ async fn pump(
     source: ShardSource,
     progress: &Progress,
 ) -> Result<(), TransferError> {
-    let length = header
-        .bytes
-        .checked_sub(header.offset)
-        .and_then(|length| usize::try_from(length).ok())
-        .ok_or(TransferError::WrongBytes)?;
+    let length = length(&header)?;
     match source {
         ShardSource::Memory(mut content) => {
             if content.len() != length {

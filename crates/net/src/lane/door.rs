@@ -61,7 +61,7 @@ impl Door {
         addresses: &[SocketAddr],
     ) -> Option<TcpStream> {
         let (tell, told) = oneshot::channel();
-        let expectation = self.expect(secrets.claim(), tell, addresses);
+        let expectation = self.expect(secrets.claim, tell, addresses);
         let came = timeout(OPEN_FOR, told).await;
         drop(expectation);
         let mut stream = came.ok()?.ok()?;

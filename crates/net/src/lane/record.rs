@@ -51,6 +51,11 @@ pub(super) const fn bytes(body: usize) -> usize {
     }
 }
 
+/// Returns how long the body of a record is that has one.
+pub(super) const fn body_bytes(record: &[u8]) -> usize {
+    record.len().saturating_sub(HEAD_BYTES + TAG_BYTES)
+}
+
 /// Returns a record to be sealed around `body`.
 pub(super) fn around(body: &[u8]) -> Vec<u8> {
     let mut record = vec![0; bytes(body.len())];

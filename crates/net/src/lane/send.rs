@@ -12,11 +12,12 @@ use tokio::{
 
 use super::{
     Broken, Lane, Ordering,
-    record::{BODY_BYTES_MAX, HEAD_BYTES, Kind, RECORD_BYTES, bytes},
+    record::{BODY_BYTES_MAX, HEAD_BYTES, Kind, RECORD_BYTES, body_bytes, bytes},
 };
 use crate::{
     link::{Link, Progress},
     part::Part,
+    send,
     shard::{BUFFER_BYTES, ShardSource},
 };
 
@@ -50,11 +51,7 @@ impl Lane {
         source: ShardSource,
         progress: &Progress,
     ) -> Result<(), TransferError> {
-        let length = header
-            .bytes
-            .checked_sub(header.offset)
-            .and_then(|length| usize::try_from(length).ok())
-            .ok_or(TransferError::WrongBytes)?;
+        let length = send::length(&header)?;
         let first = match reader(source, length) {
             // Read while another shard has its turn.
             Some(reader) => Ok(read_part(reader, link, length)),
@@ -97,7 +94,7 @@ impl Lane {
                 next = Some(read_part(reader, link, left));
             }
             for record in part.as_mut().chunks_mut(RECORD_BYTES) {
-                let body = record.len() - bytes(1) + 1;
+                let body = body_bytes(record);
                 let mut held = body;
                 while held > 0 {
                     held -= link.pace.admit(held).await;
@@ -108,8 +105,8 @@ impl Lane {
                 self.carried.fetch_add(body as u64, Ordering::Relaxed);
                 progress.add(body);
             }
-            if !matches!(told.try_recv(), Ok(true) | Err(TryRecvError::Empty)) {
-                // Not wanted, before all of it went.
+            if !matches!(told.try_recv(), Err(TryRecvError::Empty)) {
+                // Not wanted, or called taken, before all of it went.
                 return Err(TransferError::LinkLost);
             }
         }
@@ -136,7 +133,7 @@ fn read_part(mut reader: Box<dyn Read + Send>, link: &Link, left: usize) -> Read
     let mut part = link.parts.take(whole * RECORD_BYTES + tail);
     spawn_blocking(move || {
         for record in part.as_mut().chunks_mut(RECORD_BYTES) {
-            let body = record.len() - bytes(1) + 1;
+            let body = body_bytes(record);
             // A source that ends early is as broken as one that can't be read.
             reader
                 .read_exact(&mut record[HEAD_BYTES..HEAD_BYTES + body])
