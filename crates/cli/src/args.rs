@@ -185,6 +185,17 @@ pub(crate) enum FriendsCommand {
         /// How much: a number of bytes, or with a unit, such as 50GiB or 50GB
         bytes: String,
     },
+    /// Remove a friend from the circle, or a device of your own that was lost or stolen
+    ///
+    /// It is refused everywhere from the moment its word gets round, and what it keeps counts no more.
+    /// It may keep the sealed bytes it has for ever. There is no way back but a new invite and new words.
+    Remove {
+        /// Petname, or the first digits of the member's id
+        name: String,
+        /// A device of your own is meant, by its name or the first digits of its id
+        #[arg(long)]
+        device: bool,
+    },
     /// Call a friend by another name, here
     Rename {
         /// Petname, or the first digits of the member's id

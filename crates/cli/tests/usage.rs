@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use circle::carryall;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "",
     "demo",
     "init",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 21] = [
     "status",
     "friends",
     "friends offer",
+    "friends remove",
     "friends rename",
     "snapshots",
     "ls",

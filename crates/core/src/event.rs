@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     days::Days,
-    entry::{Addresses, SignedEntry},
+    entry::{Addresses, SignedEntry, Subject},
     feed::WriteError,
     id::{CircleId, DeviceId, InviteId, MemberId, PackId, ShardId, SnapshotId},
     invite::InviteSecret,
@@ -312,6 +312,11 @@ pub enum Command {
         /// How much.
         bytes: u64,
     },
+    /// Remove a member from the circle, or a device of our own.
+    Remove {
+        /// Who.
+        subject: Subject,
+    },
     /// Call a member by another name, here.
     Rename {
         /// Whom.
@@ -348,6 +353,12 @@ pub enum CommandRefused {
     /// No such member.
     #[error("there is no member {0} in this circle")]
     UnknownMember(MemberId),
+    /// Somebody else's device: only its owner can remove it, or the circle the owner.
+    #[error("device {0} is not yours; its owner can remove it, or you its owner")]
+    ForeignDevice(DeviceId),
+    /// To remove this device or its owner is another one's to do.
+    #[error("this device can't remove itself or its owner; nothing was changed")]
+    Ourselves,
     /// This device isn't in a circle yet.
     #[error("this device has not joined its circle yet")]
     NotJoined,

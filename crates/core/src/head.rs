@@ -147,7 +147,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{golden::assert_golden, id::hex, tree::tests::head};
+    use crate::{
+        golden::assert_golden,
+        id::{DeviceId, hex},
+        tree::tests::head,
+    };
 
     fn vault() -> VaultKeys {
         VaultKeys::generate([1; 96])
@@ -200,8 +204,9 @@ mod tests {
             Err(HeadError::WrongKey)
         );
         let mut rotated = vault();
-        rotated.rotate([3; 32]);
-        let newer = seal_head(&rotated.head_keys(1).unwrap(), &head()).unwrap();
+        rotated.rotate(DeviceId([1; 32]), [3; 32]);
+        let later = rotated.epoch().unwrap();
+        let newer = seal_head(&rotated.head_keys(later).unwrap(), &head()).unwrap();
         assert_eq!(open_head(&rotated, &newer), Ok(head()));
         assert_eq!(open_head(&rotated, &sealed()), Ok(head()));
         assert_eq!(open_head(&vault(), &newer), Err(HeadError::WrongKey));

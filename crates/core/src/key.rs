@@ -17,7 +17,7 @@ pub use self::{
     words::{Root, Words, WordsError},
     wrap::{UnwrapError, WrapError, open_with, seal_to, unwrap, wrap},
 };
-use crate::limits;
+use crate::{id::DeviceId, limits};
 
 /// The context string of every key that is derived here, as BLAKE3's `derive_key` wants them:
 /// hard-coded, unique and never reused for something else.
@@ -42,6 +42,8 @@ pub mod context {
     pub const CHUNKER: &str = "carryall 2026 chunker v1";
     /// A seed to a new device's secrets.
     pub const IDENTITY: &str = "carryall 2026 identity v1";
+    /// An epoch's key to its number.
+    pub const EPOCH: &str = "carryall 2026 epoch number v1";
     /// HPKE: the vault's keys for one reader.
     pub const WRAP: &str = "carryall 2026 wrap v1";
     /// HPKE: a holder's receipts for an owner.
@@ -55,17 +57,41 @@ pub mod context {
     pub const FORGET: &str = "carryall 2026 forget v1";
 
     /// All of them, so that a test can see that no two are equal.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         ROOT_SIGN, RECOVERY, RENDEZVOUS, PACK_SIV, PACK_ENC, HEAD_SIV, HEAD_ENC, CHUNK_ID, CHUNKER,
-        IDENTITY, WRAP, RECEIPTS, AUDITS, RELEASE, FORGET,
+        IDENTITY, EPOCH, WRAP, RECEIPTS, AUDITS, RELEASE, FORGET,
     ];
 }
 
+/// One epoch of a vault.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct Epoch {
+    /// By what packs and heads name it: 0 for the vault's first. The others follow from their keys,
+    /// since several devices may begin one before they hear of each other.
+    pub number: u16,
+    /// The device that began it, and alone seals with it; nothing for the vault's first.
+    #[zeroize(skip)]
+    pub by: Option<DeviceId>,
+    /// The secret.
+    pub key: [u8; 32],
+}
+
+impl core::fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Epoch({}, by {:?})", self.number, self.by)
+    }
+}
+
 /// The vault's keys: random, never derived from the words, wrapped to each reader.
+///
+/// When a device of the owner is removed, each of the others begins an epoch of its own. So nobody has
+/// to agree on anything, and no key that the removed device made or knew seals what comes later.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct VaultKeys {
-    /// One key per epoch; the last one seals new packs. A removed device gets no later ones.
-    pub epochs: Vec<[u8; 32]>,
+    /// All that are known here, the vault's first among them.
+    pub epochs: Vec<Epoch>,
+    /// Number of the one that seals new packs here.
+    pub sealing: u16,
     /// Lasts as long as the vault: chunk ids and the chunker's table follow from it, so that a new
     /// epoch does not upload everything again.
     pub lifetime: [u8; 32],
@@ -78,7 +104,12 @@ impl VaultKeys {
     pub fn generate(entropy: [u8; 96]) -> Self {
         let part = |at: usize| core::array::from_fn(|i| entropy[at + i]);
         Self {
-            epochs: alloc::vec![part(0)],
+            epochs: alloc::vec![Epoch {
+                number: 0,
+                by: None,
+                key: part(0),
+            }],
+            sealing: 0,
             lifetime: part(32),
             inventory: part(64),
         }
@@ -88,6 +119,7 @@ impl VaultKeys {
     pub const fn empty() -> Self {
         Self {
             epochs: Vec::new(),
+            sealing: 0,
             lifetime: [0; 32],
             inventory: [0; 32],
         }
@@ -98,29 +130,99 @@ impl VaultKeys {
         self.epochs.is_empty()
     }
 
-    /// Begins a new epoch with 32 random bytes. Tells whether there was room for one more, see
-    /// [`limits::EPOCHS_MAX`].
-    pub fn rotate(&mut self, entropy: [u8; 32]) -> bool {
-        let room = self.epochs.len() < limits::EPOCHS_MAX;
+    /// Begins an epoch of the device `by` with 32 random bytes, and seals with it from now on. Tells
+    /// whether there was room for one more, see [`limits::EPOCHS_EACH_MAX`].
+    pub fn rotate(&mut self, by: DeviceId, entropy: [u8; 32]) -> bool {
+        let mut numbers = blake3::Hasher::new_derive_key(context::EPOCH);
+        let mut numbers = numbers.update(&entropy).finalize_xof();
+        let number = loop {
+            let mut number = [0; 2];
+            numbers.fill(&mut number);
+            let number = u16::from_le_bytes(number);
+            if !self.has(number) {
+                break number;
+            }
+        };
+        let room = self.add(Epoch {
+            number,
+            by: Some(by),
+            key: entropy,
+        });
         if room {
-            self.epochs.push(entropy);
+            self.sealing = number;
         }
         room
     }
 
+    /// Takes the epochs that `author` began, out of the keys that it published. Tells whether any were
+    /// new. No key is ever replaced, and no device takes the room of others.
+    pub fn learn(&mut self, published: &Self, author: DeviceId) -> bool {
+        let mut learned = false;
+        for epoch in &published.epochs {
+            if epoch.by == Some(author) && !self.has(epoch.number) {
+                learned |= self.add(epoch.clone());
+            }
+        }
+        learned
+    }
+
+    /// Returns the keys without those that other devices began, which is what `device` publishes.
+    #[must_use]
+    pub fn of(&self, device: DeviceId) -> Self {
+        let mut keys = self.clone();
+        keys.epochs
+            .retain(|epoch| epoch.by.is_none_or(|by| by == device));
+        if !keys.has(keys.sealing) {
+            keys.sealing = 0;
+        }
+        keys
+    }
+
+    fn has(&self, number: u16) -> bool {
+        self.epochs.iter().any(|epoch| epoch.number == number)
+    }
+
+    fn add(&mut self, epoch: Epoch) -> bool {
+        let of_same = self.epochs.iter().filter(|it| it.by == epoch.by).count();
+        let room = of_same < limits::EPOCHS_EACH_MAX && self.epochs.len() < limits::EPOCHS_MAX;
+        if room {
+            self.epochs.push(epoch);
+        }
+        room
+    }
+
+    /// Tells whether the keys fit together: the vault's first epoch is there and the one that seals, each
+    /// number once, and not too many.
+    pub(crate) fn is_sound(&self) -> bool {
+        let mut numbers: Vec<u16> = self.epochs.iter().map(|epoch| epoch.number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let first = |epoch: &Epoch| (epoch.number == 0) == epoch.by.is_none();
+        numbers.len() == self.epochs.len()
+            && self.epochs.len() <= limits::EPOCHS_MAX
+            && self.epochs.iter().all(first)
+            && self.has(0)
+            && self.has(self.sealing)
+    }
+
     /// Returns the number of the epoch that seals now, or nothing without any.
     pub fn epoch(&self) -> Option<u16> {
-        u16::try_from(self.epochs.len().checked_sub(1)?).ok()
+        (!self.is_empty()).then_some(self.sealing)
     }
 
     /// Returns the keys of packs of `epoch`, or nothing when that epoch's key is not here.
     pub fn pack_keys(&self, epoch: u16) -> Option<PackKeys> {
         Some(PackKeys(EpochKeys::derive(
-            self.epochs.get(usize::from(epoch))?,
+            self.secret(epoch)?,
             epoch,
             context::PACK_SIV,
             context::PACK_ENC,
         )))
+    }
+
+    fn secret(&self, number: u16) -> Option<&[u8; 32]> {
+        let epoch = self.epochs.iter().find(|epoch| epoch.number == number)?;
+        Some(&epoch.key)
     }
 
     /// Returns the keys that seal packs now, or nothing without any.
@@ -131,7 +233,7 @@ impl VaultKeys {
     /// Returns the keys of heads of `epoch`, or nothing when that epoch's key is not here.
     pub fn head_keys(&self, epoch: u16) -> Option<HeadKeys> {
         Some(HeadKeys(EpochKeys::derive(
-            self.epochs.get(usize::from(epoch))?,
+            self.secret(epoch)?,
             epoch,
             context::HEAD_SIV,
             context::HEAD_ENC,
@@ -266,12 +368,17 @@ mod tests {
         assert_eq!(declared - functions, context::ALL.len());
     }
 
+    const DEVICE: DeviceId = DeviceId([1; 32]);
+    const OTHER: DeviceId = DeviceId([2; 32]);
+
     #[test]
     fn keys_of_purposes_and_epochs_differ() {
         let mut vault = VaultKeys::generate(core::array::from_fn(|i| u8::try_from(i).unwrap()));
-        assert!(vault.rotate([9; 32]));
+        assert!(vault.rotate(DEVICE, [9; 32]));
+        let later = vault.epoch().unwrap();
+        assert_ne!(later, 0);
         let mut seen = BTreeSet::new();
-        for epoch in 0..2 {
+        for epoch in [0, later] {
             let (pack, head) = (
                 vault.pack_keys(epoch).unwrap(),
                 vault.head_keys(epoch).unwrap(),
@@ -282,15 +389,69 @@ mod tests {
         }
         assert!(seen.insert(vault.chunk_key().0));
         assert!(seen.insert(vault.chunker_secret()));
-        assert!(vault.pack_keys(2).is_none());
-        assert_eq!(vault.sealing_keys().unwrap().epoch(), 1);
+        assert!(vault.pack_keys(later.wrapping_add(1)).is_none());
+        assert_eq!(vault.sealing_keys().unwrap().epoch(), later);
         assert!(VaultKeys::empty().sealing_keys().is_none());
     }
 
     #[test]
-    fn epochs_are_bounded() {
+    fn devices_that_begin_epochs_at_the_same_time_read_each_other() {
+        let mut one = VaultKeys::generate([1; 96]);
+        let mut two = one.clone();
+        assert!(one.rotate(DEVICE, [2; 32]) && two.rotate(OTHER, [3; 32]));
+        let sealing = (one.epoch(), two.epoch());
+        assert_ne!(sealing.0, sealing.1);
+        let (published, theirs) = (one.of(DEVICE), two.of(OTHER));
+        assert!(one.learn(&theirs, OTHER) && two.learn(&published, DEVICE));
+        assert!(!one.learn(&theirs, OTHER), "once");
+        // Each goes on with its own, and has the other's.
+        assert_eq!((one.epoch(), two.epoch()), sealing);
+        for keys in [&one, &two] {
+            assert!(keys.is_sound());
+            assert!(keys.secret(sealing.0.unwrap()) == Some(&[2; 32]));
+            assert!(keys.secret(sealing.1.unwrap()) == Some(&[3; 32]));
+        }
+        assert_eq!(one.of(DEVICE).epochs.len(), 2);
+    }
+
+    #[test]
+    fn nobody_replaces_a_key_or_takes_the_room_of_others() {
         let mut vault = VaultKeys::generate([1; 96]);
-        while vault.rotate([2; 32]) {}
-        assert_eq!(vault.epochs.len(), limits::EPOCHS_MAX);
+        let mut forged = vault.clone();
+        forged.epochs[0].key = [7; 32];
+        forged.epochs[0].by = Some(OTHER);
+        while forged.rotate(OTHER, [u8::try_from(forged.epochs.len()).unwrap(); 32]) {}
+        // Not in the name of somebody else.
+        assert!(!vault.learn(&forged, DEVICE));
+        assert!(vault.learn(&forged, OTHER));
+        assert!(vault.secret(0) == Some(&[1; 32]));
+        assert!(vault.rotate(DEVICE, [3; 32]));
+        assert_eq!(
+            vault
+                .epochs
+                .iter()
+                .filter(|it| it.by == Some(OTHER))
+                .count(),
+            limits::EPOCHS_EACH_MAX - 1
+        );
+    }
+
+    #[test]
+    fn epochs_are_bounded_and_their_wraps_fit_an_entry() {
+        use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+
+        let mut vault = VaultKeys::generate([1; 96]);
+        let mut draws = 0..=u8::MAX;
+        while vault.rotate(DEVICE, [draws.next().unwrap(); 32]) {}
+        assert_eq!(vault.epochs.len(), 1 + limits::EPOCHS_EACH_MAX);
+        let reader = |at: usize| {
+            let device = DeviceId([u8::try_from(at).unwrap(); 32]);
+            let key = wrap::public_of(&[9; 32]);
+            (crate::entry::WrapTarget::Device(device), key)
+        };
+        // All devices, and the recovery key.
+        let readers: Vec<_> = (0..=limits::MEMBER_DEVICES_MAX).map(reader).collect();
+        let wraps = wrap(&vault, &readers, &mut ChaCha20Rng::from_seed([1; 32])).unwrap();
+        assert!(crate::codec::encode(&wraps).len() + 256 < limits::ENTRY_BYTES_MAX);
     }
 }

@@ -15,8 +15,14 @@ pub const DATA_SHARDS_MAX: u8 = 60;
 
 /// Most chunks of one pack: many tiny files must not make a header of unbounded length (2.5 MiB).
 pub const PACK_CHUNKS_MAX: usize = 65_536;
-/// Most epochs of a vault, so that its keys for every reader fit one entry.
-pub const EPOCHS_MAX: usize = 64;
+/// For how long a device that came back by the words keeps the secret that opens what its owner's lost
+/// devices wrapped last.
+pub const RECOVERY_KEPT: Span = Span::days(30);
+/// Most epochs that one device of an owner begins, one for each device that is removed: all of them, for
+/// every reader, fit one entry.
+pub const EPOCHS_EACH_MAX: usize = 16;
+/// Most epochs of a vault.
+pub const EPOCHS_MAX: usize = 1 + MEMBER_DEVICES_MAX * EPOCHS_EACH_MAX;
 
 /// Longest name in a directory, in bytes: four times what file systems on Linux allow, so that names
 /// of other systems fit in UTF-8.

@@ -12,9 +12,11 @@ mod fetch;
 mod forget;
 mod govern;
 mod keep;
+mod keys;
 mod place;
 mod presence;
 mod release;
+mod remove;
 #[cfg(test)]
 mod tests;
 mod trash;
@@ -93,6 +95,12 @@ pub struct Node {
     spot_checks: BTreeMap<DeviceId, Timestamp>,
     /// Members who fail too often: they get what nobody else can take.
     doubted: BTreeSet<MemberId>,
+    /// When this device began with nothing but the words, while it keeps the recovery key's secret.
+    recovered: Option<Timestamp>,
+    /// Something changed that bears on the vault's keys.
+    keys_due: bool,
+    /// How much of each feed was looked through for keys of ours.
+    wraps_seen: BTreeMap<DeviceId, u64>,
     /// What came before we had the key to open it.
     unopened: Vec<feeds::Sealed>,
     /// What owners want dropped here, or back.
@@ -120,6 +128,8 @@ impl Node {
         let author = identity
             .circle
             .map(|circle| Author::new(circle, &identity.device_secret));
+        let recovered = (identity.recovery_secret.as_ref())
+            .and_then(|_| Some(identity.certificate.verify().ok()?.issued));
         Self {
             device,
             member,
@@ -146,6 +156,9 @@ impl Node {
             audit_floor: Timestamp(0),
             spot_checks: BTreeMap::new(),
             doubted: BTreeSet::new(),
+            recovered,
+            keys_due: true,
+            wraps_seen: BTreeMap::new(),
             unopened: Vec::new(),
             orders: trash::Orders::default(),
             thick: release::Thick::default(),
@@ -197,11 +210,7 @@ impl Node {
     /// Begins, once everything on disk has been taken.
     pub fn start(&mut self, now: Timestamp) {
         self.now = now;
-        self.unlock();
-        let wrapped = !self.circle.wraps_of(self.member).is_empty();
-        if !wrapped && !self.identity.vault.is_empty() {
-            self.wrap_keys();
-        }
+        self.keep_keys();
         self.doubt();
         let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
         self.unsafe_packs = unsafe_packs.into_iter().collect();
@@ -334,6 +343,7 @@ impl Node {
                 self.knock(circle, gate, secret, doors);
             }
             Command::Offer { to, bytes } => self.offer(to, bytes)?,
+            Command::Remove { subject } => self.remove(subject)?,
             Command::Rename { member, petname } => self.rename(member, petname)?,
             Command::Locate { addresses } => self.locate(addresses),
             Command::Fetch { packs } => self.fetch(packs),
@@ -363,6 +373,7 @@ impl Node {
             self.observe_at(),
             self.surplus_at(),
             self.knocking.as_ref().map(|knocking| knocking.next_try),
+            self.recovery_due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -375,6 +386,7 @@ impl Node {
     /// Goes on with whatever the last event made possible.
     fn drive(&mut self) {
         self.end_pause();
+        self.keep_keys();
         self.obey();
         self.observe();
         let links: Vec<LinkId> = self.encounters.keys().copied().collect();

@@ -353,7 +353,12 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::{open::parse, *};
-    use crate::{compression::Expander, golden::assert_golden, id::hex, key::VaultKeys};
+    use crate::{
+        compression::Expander,
+        golden::assert_golden,
+        id::{DeviceId, hex},
+        key::VaultKeys,
+    };
 
     pub(crate) fn vault() -> VaultKeys {
         VaultKeys::generate([1; 96])
@@ -468,7 +473,7 @@ pub(crate) mod tests {
         let vault = vault();
         let pack = sealed(&vault, &contents());
         let siv: [u8; 32] = pack.bytes[..32].try_into().unwrap();
-        let epoch_key = vault.epochs[0];
+        let epoch_key = vault.epochs[0].key;
         let enc = blake3::derive_key("carryall 2026 pack-enc v1", &epoch_key);
         let once = blake3::keyed_hash(&enc, &[b"pack", &siv[..]].concat());
         let commitment = blake3::keyed_hash(once.as_bytes(), b"commit");
@@ -538,7 +543,7 @@ pub(crate) mod tests {
     #[test]
     fn another_epoch_or_vault_does_not_open() {
         let mut rotated = vault();
-        rotated.rotate([2; 32]);
+        rotated.rotate(DeviceId([1; 32]), [2; 32]);
         let pack = small();
         let opened = |keys: &PackKeys| OpenPack::open(keys, pack.bytes.clone()).map(|_| ());
         assert_eq!(

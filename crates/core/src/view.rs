@@ -88,6 +88,8 @@ pub struct DeviceView {
     pub near: bool,
     /// When it was last met.
     pub last_met: Option<Timestamp>,
+    /// Whether it said last that this device does not belong to the circle.
+    pub turned_away: bool,
     /// How many shards of ours it was asked to show in the last month, and how many of them it could
     /// not, though it had signed for them.
     pub shown: Tally,
@@ -271,6 +273,7 @@ impl Node {
             last_met: encounter
                 .map(|_| now)
                 .or_else(|| self.contacts.last_met(device).max(self.last_met(device))),
+            turned_away: self.contacts.has_turned_away(device),
             shown: (self.inventory.track(device))
                 .map_or_else(Tally::default, |track| track.over(track::SHOWN, now)),
         }

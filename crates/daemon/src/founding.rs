@@ -139,7 +139,8 @@ fn write_wraps(identity: &Identity, author: &mut Author) -> Result<SignedEntry, 
         ),
     ];
     let mut rng = ChaCha20Rng::from_seed(random()?);
-    let wraps = key::wrap(&identity.vault, &readers, &mut rng)?;
+    let keys = identity.vault.of(identity.device());
+    let wraps = key::wrap(&keys, &readers, &mut rng)?;
     Ok(author.write(clock::now(), &Body::Wrapped(wraps))?)
 }
 

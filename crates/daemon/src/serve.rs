@@ -31,7 +31,7 @@ use crate::{
         restore::RestoreRequest,
         retention::{ForgetRequest, PruneRequest},
         snapshot::ListQuery,
-        status::{Friends, OfferRequest, RenameRequest},
+        status::{Friends, OfferRequest, RemoveRequest, Removed, RenameRequest},
     },
     atomic,
     engine::{Engine, EngineError},
@@ -50,6 +50,7 @@ pub(crate) fn router(engine: Engine) -> Router {
         .route("/v1/friends", get(friends))
         .route("/v1/friends/offer", post(offer))
         .route("/v1/friends/rename", post(rename))
+        .route("/v1/friends/remove", post(remove))
         .route("/v1/invite", post(invite))
         .route("/v1/join", post(join))
         .route("/v1/backup", post(backup))
@@ -222,6 +223,17 @@ async fn rename(State(engine): State<Engine>, bytes: Bytes) -> Answer<Done> {
     let request: RenameRequest = body(&bytes)?;
     engine.rename(&request.friend, &request.petname).await?;
     Ok(Json(Done {}))
+}
+
+async fn remove(State(engine): State<Engine>, bytes: Bytes) -> Answer<Removed> {
+    let request: RemoveRequest = body(&bytes)?;
+    if request.device {
+        engine.remove_device(&request.name).await?;
+    } else {
+        engine.remove(&request.name).await?;
+    }
+    let headline = engine.status().await?.headline;
+    Ok(Json(Removed { headline }))
 }
 
 async fn invite(State(engine): State<Engine>, bytes: Bytes) -> impl IntoResponse {

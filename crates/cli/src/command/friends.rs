@@ -1,7 +1,7 @@
-//! `carryall friends`: list members, offer them room, rename them.
+//! `carryall friends`: list members, offer them room, rename or remove them.
 
 use carryall_daemon::{
-    api::status::{Friend, Friends, OfferRequest, RenameRequest},
+    api::status::{Friend, Friends, OfferRequest, RemoveRequest, Removed, RenameRequest},
     config,
     exit::Exit,
 };
@@ -17,6 +17,7 @@ pub(crate) fn run(context: &Context, args: FriendsArgs) -> Result<Exit, CommandE
     match args.command.unwrap_or(FriendsCommand::List) {
         FriendsCommand::List => list(context),
         FriendsCommand::Offer { friend, bytes } => offer(context, friend, &bytes),
+        FriendsCommand::Remove { name, device } => remove(context, name, device),
         FriendsCommand::Rename { friend, petname } => rename(context, friend, petname),
     }
 }
@@ -91,6 +92,20 @@ fn offer(context: &Context, friend: String, bytes: &str) -> Result<Exit, Command
         .client()?
         .post("/v1/friends/offer", &OfferRequest { friend, bytes })?;
     context.ui.say(sentence);
+    Ok(Exit::Done)
+}
+
+fn remove(context: &Context, name: String, device: bool) -> Result<Exit, CommandError> {
+    let sentence = format!(
+        "{name} is removed: whoever hears of it refuses it from now on, and what it keeps of yours does \
+         not count any more."
+    );
+    let removed: Removed = context
+        .client()?
+        .post("/v1/friends/remove", &RemoveRequest { name, device })?;
+    context.ui.json(&removed);
+    context.ui.say(sentence);
+    context.ui.say(removed.headline);
     Ok(Exit::Done)
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Certificate, Circle, Conflict, Head, InviteState, OpenInvite, WrapsEntry};
+use super::{Certificate, Circle, Conflict, Facts, Head, InviteState, OpenInvite, WrapsEntry};
 use crate::{
     codec::Signed,
     entry::{Addresses, DeviceCertificate, MemberCard, Revocation, SignedEntry, Subject, Tip},
@@ -43,6 +43,13 @@ impl Circle {
     /// Returns the devices of a member, without removed ones.
     pub fn devices_of(&self, member: MemberId) -> impl Iterator<Item = DeviceId> {
         (self.devices()).filter_map(move |(device, owner)| (owner == member).then_some(device))
+    }
+
+    /// Returns the devices of a member that were removed one by one.
+    pub fn removed_devices_of(&self, member: MemberId) -> impl Iterator<Item = DeviceId> {
+        let owner = |device: &DeviceId| self.feeds.get(device).and_then(Facts::owner);
+        let removed = self.standing.revoked_devices.iter().copied();
+        removed.filter(move |device| owner(device) == Some(member))
     }
 
     /// Tells whether this is a device of a member, not removed.

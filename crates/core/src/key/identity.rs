@@ -38,7 +38,10 @@ pub struct Identity {
     pub card: Signed<MemberCard>,
     /// The vault's keys. Empty epochs: a recovered device that hasn't found its wraps yet.
     pub vault: VaultKeys,
-    /// X25519 secret of the recovery key, only between `recover` and the opening of the wraps.
+    /// Devices of the owner that were removed before the epoch that seals now was begun: none of them has
+    /// its key.
+    pub without: Vec<DeviceId>,
+    /// X25519 secret of the recovery key, for [`limits::RECOVERY_KEPT`] after `recover`.
     pub recovery_secret: Option<[u8; 32]>,
 }
 
@@ -125,7 +128,7 @@ impl Identity {
     /// The version written now.
     pub const VERSION: u16 = 1;
     /// Longest encoding read, in bytes.
-    pub const BYTES_MAX: usize = 16 << 10;
+    pub const BYTES_MAX: usize = 64 << 10;
 
     /// Makes a first device with a new vault, out of 32 random bytes.
     pub fn create(
@@ -144,7 +147,7 @@ impl Identity {
     }
 
     /// Makes a device for a member who lost all others, out of 32 random bytes. It keeps the
-    /// recovery secret until it has found the vault's keys.
+    /// recovery secret while it finds the vault's keys.
     ///
     /// Its card is dated at the beginning of time and has no inventory key, so that the card that
     /// friends know stays in force.
@@ -196,6 +199,7 @@ impl Identity {
             certificate,
             card,
             vault,
+            without: Vec::new(),
             recovery_secret: None,
         })
     }
@@ -224,7 +228,7 @@ impl Identity {
         let consistent = certificate.device == identity.device()
             && certificate.sealing_key == wrap::public_of(&identity.sealing_secret)
             && card.member == certificate.member
-            && identity.vault.epochs.len() <= limits::EPOCHS_MAX;
+            && (identity.vault.is_empty() || identity.vault.is_sound());
         consistent
             .then_some(identity)
             .ok_or(DecodeError::Malformed(WHAT))

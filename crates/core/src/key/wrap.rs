@@ -18,7 +18,6 @@ use super::{VaultKeys, context};
 use crate::{
     codec,
     entry::{WrapTarget, Wraps},
-    limits,
 };
 
 type Kem = X25519HkdfSha256;
@@ -141,7 +140,7 @@ pub fn unwrap(
     let plain = Zeroizing::new(open_with(secret, &wrap_info(target), sealed)?);
     let keys: VaultKeys =
         codec::decode("vault keys", &plain).map_err(|_| UnwrapError::Malformed)?;
-    if keys.epochs.is_empty() || keys.epochs.len() > limits::EPOCHS_MAX {
+    if !keys.is_sound() {
         return Err(UnwrapError::Malformed);
     }
     Ok(keys)

@@ -260,6 +260,12 @@ impl Contacts {
         self.contacts.get(&device)?.last_met
     }
 
+    /// Tells whether a device said last that we don't belong.
+    pub(crate) fn has_turned_away(&self, device: DeviceId) -> bool {
+        let contact = self.contacts.get(&device);
+        contact.is_some_and(|contact| contact.turned_away.is_some())
+    }
+
     /// Returns why a device has no room for us, if it said so lately.
     pub(crate) fn refusal(&self, device: DeviceId, now: Timestamp) -> Option<Refusal> {
         let (reason, until) = self.contacts.get(&device)?.no_room?;

@@ -6,12 +6,11 @@ use super::Node;
 use crate::{
     circle::Change,
     codec::decode,
-    entry::{AuditList, Body, Entry, ReceiptList, Receipts, Release, SignedEntry, Tip, WrapTarget},
+    entry::{AuditList, Body, Entry, ReceiptList, Receipts, Release, SignedEntry, Subject, Tip},
     event::{CommandRefused, Effect, Gate, LinkId, Notice},
     feed::{Author, FeedError},
     id::DeviceId,
-    key::{self, VaultKeys},
-    limits,
+    key, limits,
     message::Farewell,
     record::PackKind,
     time::Timestamp,
@@ -23,6 +22,8 @@ pub(super) enum Sealed {
     /// Of a holder, at a position of its feed.
     Receipts(DeviceId, u64, Receipts),
     /// Of a device of ours.
+    Audits(DeviceId, Vec<u8>),
+    /// The same.
     Release(DeviceId, Release),
     /// The same.
     Forgotten(Entry),
@@ -119,6 +120,7 @@ impl Node {
             self.replan_all();
             self.contacts.touch();
             self.open_waiting();
+            self.keys_due = true;
         }
         let Ok(body) = Body::from_entry(entry) else {
             return;
@@ -128,12 +130,19 @@ impl Node {
                 self.open_receipts(entry.device, entry.seq, &receipts);
             }
             Body::Audited(sealed) => self.open_audits(entry.device, &sealed),
-            Body::Wrapped(_) => self.unlock(),
+            Body::Wrapped(_) => self.keys_due = true,
             Body::Released(release) => {
                 self.open_release(entry.device, &release);
                 self.note_release(entry.device, entry.seq, release);
             }
             Body::Forgotten(sealed) => self.open_forgotten(entry, &sealed),
+            Body::Revoked(revocation) => {
+                if matches!(revocation.subject, Subject::Device(_)) {
+                    // What a stolen device has released comes back, as if its owner had vetoed it.
+                    self.note_theft(entry.device, entry.seq);
+                }
+                self.part_with_removed();
+            }
             Body::Vetoed(veto) => self.note_veto(entry.device, entry.seq, &veto),
             Body::Obeyed(obedience) if entry.device == self.device => {
                 self.note_obedience(obedience);
@@ -184,6 +193,10 @@ impl Node {
     }
 
     fn open_audits(&mut self, author: DeviceId, sealed: &[u8]) {
+        if self.identity.vault.is_empty() {
+            self.unopened.push(Sealed::Audits(author, sealed.to_vec()));
+            return;
+        }
         if self.circle.member_of(author) != Some(self.member) {
             return;
         }
@@ -207,21 +220,6 @@ impl Node {
         }
     }
 
-    /// Opens the vault's keys if they came and we lack them, then everything that waited for them.
-    pub(super) fn unlock(&mut self) {
-        if !self.identity.vault.is_empty() {
-            return;
-        }
-        let Some(vault) = self.find_keys() else {
-            return;
-        };
-        self.identity.vault = vault;
-        self.identity.recovery_secret = None;
-        self.adopt();
-        self.open_waiting();
-        self.wrap_keys();
-    }
-
     /// Opens what waited for keys, or for its author to be known.
     pub(super) fn open_waiting(&mut self) {
         for sealed in core::mem::take(&mut self.unopened) {
@@ -229,6 +227,7 @@ impl Node {
                 Sealed::Receipts(holder, seq, receipts) => {
                     self.open_receipts(holder, seq, &receipts);
                 }
+                Sealed::Audits(author, sealed) => self.open_audits(author, &sealed),
                 Sealed::Release(author, release) => self.open_release(author, &release),
                 Sealed::Forgotten(entry) => {
                     if let Ok(Body::Forgotten(sealed)) = Body::from_entry(&entry) {
@@ -237,43 +236,6 @@ impl Node {
                 }
             }
         }
-    }
-
-    /// Returns the vault's keys from a wrap that one of our secrets opens.
-    fn find_keys(&self) -> Option<VaultKeys> {
-        let device = WrapTarget::Device(self.device);
-        let mut readers = alloc::vec![(device, &self.identity.sealing_secret)];
-        readers.extend(
-            self.identity
-                .recovery_secret
-                .iter()
-                .map(|it| (WrapTarget::Recovery, it)),
-        );
-        let wraps = self.circle.wraps_of(self.member);
-        wraps.iter().find_map(|entry| {
-            let open = |(target, secret): &(WrapTarget, &[u8; 32])| {
-                key::unwrap(&entry.wraps, target, secret).ok()
-            };
-            readers.iter().find_map(open)
-        })
-    }
-
-    /// Publishes the vault's keys for the recovery key and each of our devices.
-    pub(super) fn wrap_keys(&mut self) {
-        let Ok(card) = self.identity.card.verify() else {
-            return;
-        };
-        let mut readers = alloc::vec![(WrapTarget::Recovery, card.recovery_key)];
-        for device in self.circle.devices_of(self.member) {
-            if let Some(certificate) = self.circle.device(device) {
-                readers.push((WrapTarget::Device(device), certificate.sealing_key));
-            }
-        }
-        let Ok(wraps) = key::wrap(&self.identity.vault, &readers, &mut self.rng) else {
-            return;
-        };
-        // Without a circle there is no feed yet; joining wraps again.
-        let _ = self.append(&Body::Wrapped(wraps));
     }
 
     /// Returns our version vector: what is durable of our own feed, and all that we know of others'.

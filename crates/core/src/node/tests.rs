@@ -31,6 +31,7 @@ mod order;
 mod outlook;
 mod presence;
 mod reach;
+mod remove;
 mod room;
 mod scale;
 mod terms;

@@ -83,6 +83,11 @@ impl Node {
         self.order(author, seq, Order::Veto);
     }
 
+    /// A device removes another one: what its owner has in the trash comes back.
+    pub(super) fn note_theft(&mut self, author: DeviceId, seq: u64) {
+        self.order(author, seq, Order::Veto);
+    }
+
     fn order(&mut self, author: DeviceId, seq: u64, order: Order) {
         let done = self.orders.done.get(&author).copied().unwrap_or(0);
         if author != self.device && seq >= done {

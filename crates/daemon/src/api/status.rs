@@ -131,6 +131,23 @@ pub struct OfferRequest {
     pub bytes: u64,
 }
 
+/// Body of `POST /v1/friends/remove`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveRequest {
+    /// Petname, or the beginning of a member id; or of a device of our own.
+    pub name: String,
+    /// Whether a device of our own is meant.
+    #[serde(default)]
+    pub device: bool,
+}
+
+/// Answer to `POST /v1/friends/remove`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// How safe everything is without what the removed one keeps.
+    pub headline: String,
+}
+
 /// Body of `POST /v1/friends/rename`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenameRequest {

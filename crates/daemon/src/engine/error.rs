@@ -107,6 +107,14 @@ pub enum EngineError {
     /// Nobody goes by that name.
     #[error("nobody in this circle is called '{0}'")]
     UnknownFriend(String),
+    /// No device of ours goes by that name.
+    #[error("you have no other device called '{name}'{}; nothing was changed", listed(.others))]
+    UnknownDevice {
+        /// What it was called.
+        name: String,
+        /// What our other devices are called.
+        others: Vec<String>,
+    },
     /// Several do.
     #[error("'{0}' could mean several friends")]
     AmbiguousFriend(String),
@@ -154,6 +162,13 @@ pub enum EngineError {
     OutOfReach(String),
 }
 
+fn listed(devices: &[String]) -> String {
+    match devices {
+        [] => ": this is your only one".to_owned(),
+        some => format!(", but {}", some.join(", ")),
+    }
+}
+
 fn turned_away(farewell: Farewell) -> &'static str {
     match farewell {
         Farewell::InviteUsed => "this invite was used already; each works once",
@@ -192,6 +207,7 @@ impl EngineError {
             Self::OutOfReach(_) | Self::NobodyAnswered(_) | Self::NoKeys => Exit::OutOfReach,
             Self::BadRequest(_)
             | Self::UnknownFriend(_)
+            | Self::UnknownDevice { .. }
             | Self::AmbiguousFriend(_)
             | Self::RelativePath(_)
             | Self::NoRules

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use carryall_core::{
+    entry::Subject,
     event::Command,
-    id::MemberId,
+    id::{DeviceId, MemberId},
     invite::{DOOR_ADDRESSES_MAX, DOORS_MAX, Door, Invite, InviteSecret},
     limits,
     node::Node,
@@ -23,6 +24,45 @@ impl Engine {
     pub async fn offer(&self, friend: &str, bytes: u64) -> Result<(), EngineError> {
         let to = self.friend(friend).await?;
         self.command(Command::Offer { to, bytes }).await
+    }
+
+    /// Removes a member from the circle.
+    pub async fn remove(&self, friend: &str) -> Result<(), EngineError> {
+        let subject = Subject::Member(self.friend(friend).await?);
+        self.command(Command::Remove { subject }).await
+    }
+
+    /// Removes a device of this member that was lost or stolen.
+    pub async fn remove_device(&self, name: &str) -> Result<(), EngineError> {
+        let device = self.own_device(name).await?;
+        let subject = Subject::Device(device);
+        self.command(Command::Remove { subject }).await
+    }
+
+    /// Finds another device of this member by name, or by the beginning of an id.
+    async fn own_device(&self, name: &str) -> Result<DeviceId, EngineError> {
+        let world = self.world().await?;
+        let look = |node: &mut Node, _| {
+            let own = node.circle().devices_of(node.member());
+            let others = own.filter(|device| *device != node.device());
+            let named = |device| Some((device, node.circle().device(device)?.name.clone()));
+            others.filter_map(named).collect::<Vec<_>>()
+        };
+        let (others, wanted) = (world.inbox.look(look).await?, name.trim());
+        let is_meant = |(device, name): &&(DeviceId, String)| {
+            name == wanted || wanted.len() >= 4 && device.to_string().starts_with(wanted)
+        };
+        let mut meant = others.iter().filter(is_meant);
+        match (meant.next(), meant.next()) {
+            (Some((device, _)), None) => Ok(*device),
+            (Some(_), Some(_)) => Err(EngineError::AmbiguousFriend(wanted.to_owned())),
+            (None, _) => Err(EngineError::UnknownDevice {
+                name: wanted.to_owned(),
+                others: (others.iter())
+                    .map(|(device, name)| format!("{name} ({})", device.short()))
+                    .collect(),
+            }),
+        }
     }
 
     /// Calls a member by another name.

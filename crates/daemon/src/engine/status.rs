@@ -174,6 +174,12 @@ fn risks(sight: &Sight) -> Vec<String> {
         if member.refusal.is_some() {
             risks.push(format!("{name} has no room for more now."));
         }
+        if member.devices.iter().any(|device| device.turned_away) {
+            risks.push(format!(
+                "{name} says that this device does not belong to the circle: it was removed, or \
+                 {name} has not heard yet that it was let in."
+            ));
+        }
         for device in &member.devices {
             let (failed, asked) = (device.shown.failed, device.shown.asked);
             if failed > 0 {
