@@ -119,13 +119,18 @@ impl Node {
             };
             self.orders.at = Some(place);
             let effect = match order {
-                Order::Release(sealed) if !self.is_void(place, owner) => {
+                Order::Release(sealed) => {
                     let shards = self.read_release(owner, sealed);
-                    let day = self.orders.days.count();
-                    let any = !shards.is_empty();
-                    any.then_some(Effect::Discard { owner, shards, day })
+                    if self.is_void(place, owner) {
+                        // Its owner has stopped counting them, until they are signed for again.
+                        (shards.into_iter()).for_each(|shard| self.sign_for(owner, shard));
+                        None
+                    } else {
+                        let day = self.orders.days.count();
+                        let any = !shards.is_empty();
+                        any.then_some(Effect::Discard { owner, shards, day })
+                    }
                 }
-                Order::Release(_) => None,
                 Order::Veto => {
                     let trash = self.ledger.trash().of(owner);
                     let shards: Vec<ShardId> = trash.map(|(shard, _)| shard).collect();

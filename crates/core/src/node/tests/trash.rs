@@ -98,6 +98,30 @@ fn what_was_released_counts_no_more_also_after_a_restart() {
 }
 
 #[test]
+fn a_release_that_is_taken_back_before_the_holder_hears_of_it_counts_again() {
+    let (mut world, devices, pack) = settled();
+    let record = world.hosts[&devices[0]].packs[&pack].0.clone();
+    for holder in &devices[1..] {
+        world.switch_off(*holder);
+    }
+    let packs = vec![pack];
+    world
+        .command(devices[0], Command::Release { packs })
+        .unwrap();
+    world.command(devices[0], Command::Veto).unwrap();
+    for holder in &devices[1..] {
+        world.host(*holder).up = true;
+    }
+    world.run(Span::secs(60));
+    assert!(world.hosts[&devices[3]].trash.is_empty());
+    let packs = vec![record];
+    world.command(devices[0], Command::Fetch { packs }).unwrap();
+    world.run(Span::secs(60));
+    let (_, sealed) = &world.hosts[&devices[0]].packs[&pack];
+    assert_eq!(world.hosts[&devices[0]].restored.get(&pack), Some(sealed));
+}
+
+#[test]
 fn what_lies_in_the_trash_is_given_back() {
     let (mut world, devices, pack) = released();
     let record = world.hosts[&devices[0]].packs[&pack].0.clone();
