@@ -108,6 +108,7 @@ pub(crate) const fn is_news(notice: &Notice) -> bool {
             | Notice::PackSafe { .. }
             | Notice::Fetched { .. }
             | Notice::Discarded { .. }
+            | Notice::Repairing { .. }
     )
 }
 
@@ -208,6 +209,9 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
             ui::bytes(*bytes)
         ),
         Notice::Fetched { pack } => format!("Pack {} arrived.", pack.short()),
+        Notice::Repairing { pack } => {
+            format!("Pack {} is back to be repaired.", pack.short())
+        }
         Notice::NoRoom { holder, reason } => {
             format!(
                 "{} takes nothing more: {}.",

@@ -235,6 +235,18 @@ pub enum Event {
         /// Which.
         shards: Vec<ShardId>,
     },
+    /// Answer to [`Effect::Respool`].
+    Respooled {
+        /// The pack.
+        pack: PackId,
+        /// Whether it is in the spool, durably.
+        good: bool,
+    },
+    /// Answer to [`Effect::Scrub`].
+    Scrubbed {
+        /// Whether the shard is there, as it was written.
+        good: bool,
+    },
     /// A pack of ours can no longer be rebuilt here: its sources changed before friends had it.
     PackBroken {
         /// The pack.
@@ -386,6 +398,13 @@ pub enum Sink {
     },
     /// Into memory, for a pack of our own that is being fetched.
     Fetch {
+        /// The pack.
+        pack: PackId,
+        /// The shard's index in it.
+        index: u8,
+    },
+    /// Into memory, for a pack of our own whose missing shards are to be made anew.
+    Repair {
         /// The pack.
         pack: PackId,
         /// The shard's index in it.
@@ -558,6 +577,20 @@ pub enum Effect {
         /// The pack.
         pack: PackRecord,
     },
+    /// `k` shards of this pack are here for a repair. Rebuild it and put it into the spool. Answered by
+    /// `Respooled`.
+    Respool {
+        /// The pack.
+        pack: PackRecord,
+    },
+    /// Read a whole shard on the shelf and check it. If it is damaged, remove it and say `ShardLost`
+    /// first. Answered by `Scrubbed`.
+    Scrub {
+        /// Its owner.
+        owner: MemberId,
+        /// The shard.
+        shard: ShardId,
+    },
     /// Our identity changed (a circle joined, keys recovered): store it durably before going on.
     Adopt {
         /// The new one.
@@ -729,6 +762,12 @@ pub enum Notice {
     Forked {
         /// The device.
         device: DeviceId,
+    },
+    /// A pack that this device could not make any more was brought back from friends, so that others
+    /// get what is missing.
+    Repairing {
+        /// The pack.
+        pack: PackId,
     },
     /// A snapshot was made here.
     SnapshotMade {

@@ -40,14 +40,24 @@ pub struct OwnPack {
 }
 
 impl OwnPack {
-    /// Returns where its shards are by receipt, at present members other than us.
-    pub fn held_spread(&self, circle: &Circle, me: MemberId) -> Spread {
-        self.spread(circle, me, |mark| mark.holding.believed())
+    /// Returns where its shards are by receipt, at present members other than us and not at devices
+    /// that are gone for good.
+    pub fn held_spread(&self, circle: &Circle, me: MemberId, gone: &BTreeSet<DeviceId>) -> Spread {
+        self.spread(circle, me, |mark| {
+            mark.holding.believed() && !gone.contains(&mark.device)
+        })
     }
 
     /// Returns where its shards are by receipt, or will be when what is under way arrives.
-    pub fn placed_spread(&self, circle: &Circle, me: MemberId) -> Spread {
-        self.spread(circle, me, |mark| mark.holding.believed() || mark.pending)
+    pub fn placed_spread(
+        &self,
+        circle: &Circle,
+        me: MemberId,
+        gone: &BTreeSet<DeviceId>,
+    ) -> Spread {
+        self.spread(circle, me, |mark| {
+            (mark.holding.believed() || mark.pending) && !gone.contains(&mark.device)
+        })
     }
 
     /// Returns where its shards are for sure: proved lately, at present members other than us.
@@ -55,8 +65,16 @@ impl OwnPack {
         self.spread(circle, me, |mark| mark.holding.counts(now))
     }
 
-    /// Returns what present members other than us say that they hold of it.
-    pub fn claims(&self, circle: &Circle, me: MemberId, now: Timestamp) -> Vec<Claim> {
+    /// Returns what present members other than us say that they hold of it. What lies at devices that
+    /// are gone for good is not proved: placement does not count it, so nothing else may be given up
+    /// for it, or what is released would be placed again.
+    pub fn claims(
+        &self,
+        circle: &Circle,
+        me: MemberId,
+        gone: &BTreeSet<DeviceId>,
+        now: Timestamp,
+    ) -> Vec<Claim> {
         let held = self.marks.iter().filter(|mark| mark.holding.held);
         held.filter_map(|mark| {
             let member = circle.member_of(mark.device)?;
@@ -64,7 +82,7 @@ impl OwnPack {
                 member,
                 device: mark.device,
                 index: mark.index,
-                proved: mark.holding.counts(now),
+                proved: mark.holding.counts(now) && !gone.contains(&mark.device),
             })
         })
         .collect()
@@ -72,7 +90,7 @@ impl OwnPack {
 
     /// Tells whether any other member holds more than one of its shards, by receipt.
     pub fn is_thick(&self, circle: &Circle, me: MemberId) -> bool {
-        let spread = self.held_spread(circle, me);
+        let spread = self.spread(circle, me, |mark| mark.holding.believed());
         spread.values().any(|indices| indices.len() > 1)
     }
 

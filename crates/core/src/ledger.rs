@@ -4,6 +4,7 @@
 //! is in the trash counts until its bytes are really gone.
 
 use alloc::{collections::BTreeMap, vec::Vec};
+use core::ops::Bound;
 
 use crate::{
     event::LinkId,
@@ -167,6 +168,28 @@ impl Ledger {
         self.kept.get(&owner)?.get(&shard).copied()
     }
 
+    /// Returns the shard that is kept next to one, in an order without an end; nothing if none is kept.
+    pub fn after(&self, last: (MemberId, ShardId)) -> Option<(MemberId, ShardId, u32)> {
+        let (owner, shard) = last;
+        let here = self.kept.get(&owner).into_iter().flat_map(|kept| {
+            let next = (Bound::Excluded(shard), Bound::Unbounded);
+            kept.range(next)
+                .map(move |(it, bytes)| (owner, *it, *bytes))
+        });
+        let others = (Bound::Excluded(owner), Bound::Unbounded);
+        let others = self.kept.range(others).chain(&self.kept);
+        let others = others.flat_map(|(owner, kept)| {
+            kept.iter()
+                .map(move |(shard, bytes)| (*owner, *shard, *bytes))
+        });
+        here.chain(others).next()
+    }
+
+    /// Returns how many bytes are kept for all owners together.
+    pub fn bytes(&self) -> u64 {
+        self.kept_bytes.values().sum()
+    }
+
     /// Returns how many bytes are kept for `owner`, those in the trash too.
     pub fn bytes_of(&self, owner: MemberId) -> u64 {
         let kept = self.kept_bytes.get(&owner).copied().unwrap_or(0);
@@ -187,6 +210,31 @@ mod tests {
 
     fn shard(at: u8) -> ShardId {
         ShardId([at; 32])
+    }
+
+    #[test]
+    fn one_shard_comes_after_another_without_an_end() {
+        let mut ledger = Ledger::default();
+        let start = (MemberId([0; 32]), shard(0));
+        assert_eq!(ledger.after(start), None);
+        let kept = [(1, 3), (1, 7), (4, 2), (6, 1)];
+        for (owner, at) in kept {
+            ledger.keep(MemberId([owner; 32]), shard(at), 10);
+        }
+        let (mut at, mut seen) = (start, alloc::vec::Vec::new());
+        for _ in 0..6 {
+            let (owner, shard, _) = ledger.after(at).unwrap();
+            seen.push((owner.0[0], shard.0[0]));
+            at = (owner, shard);
+        }
+        assert_eq!(seen[..4], kept);
+        assert_eq!(seen[4..], kept[..2]);
+        assert_eq!(ledger.bytes(), 40);
+        ledger.lose(MemberId([6; 32]), shard(1));
+        assert_eq!(
+            ledger.after((MemberId([6; 32]), shard(0))).unwrap().0.0[0],
+            1
+        );
     }
 
     #[test]

@@ -220,3 +220,29 @@ pub const RELEASE_BATCH: Span = Span::secs(30);
 pub const KEEP_RECENT: Span = Span::days(30);
 /// Most snapshots that one entry says are forgotten, so that it fits [`ENTRY_BYTES_MAX`].
 pub const FORGET_SNAPSHOTS_MAX: usize = 1024;
+
+/// A holder reads all that it keeps once in this time of running, and so within a month on a machine
+/// that is on for eight hours a day.
+pub const SCRUB_ROUND: Span = Span::days(10);
+/// It reads at most so many bytes per second for that, on average, also after a damaged shard: then it
+/// reads all the rest at this rate, since bad sectors come in swarms.
+pub const SCRUB_RATE: u64 = 8 << 20;
+/// It begins so long after a start, and waits as long when the machine has better things to do.
+pub const SCRUB_WAIT: Span = Span::secs(600);
+
+/// A device that was not in reach for this long may be gone for good, unless it is usually away for
+/// long: a day more than its proofs count.
+pub const ABSENT_AFTER: Span = Span::days(31);
+/// Of somebody who is met seldom, so many of the usual intervals.
+pub const ABSENT_INTERVALS: u64 = 3;
+/// Nobody is waited for longer.
+pub const ABSENT_AT_MOST: Span = Span::days(120);
+/// Others must have been met that long ago since then: it may be us who were away.
+pub const ABSENT_FOR: Span = Span::days(1);
+/// How often to look who is absent.
+pub const ABSENT_LOOK: Span = Span::hours(1);
+/// Packs that are wanted back at a time because friends lost their shards; of those that nobody in
+/// reach has, none keeps all others away.
+pub const REPAIRS_MAX: usize = 16;
+/// Such packs that wait in the spool for somebody to take what is missing, 1 GiB.
+pub const RESPOOLED_MAX: usize = 64;

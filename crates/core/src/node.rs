@@ -17,6 +17,8 @@ mod place;
 mod presence;
 mod release;
 mod remove;
+mod repair;
+mod scrub;
 #[cfg(test)]
 mod tests;
 mod trash;
@@ -43,6 +45,7 @@ use crate::{
     ledger::Ledger,
     limits,
     message::{Farewell, Message},
+    placement::members_target,
     plan::{Order, Viewpoint, Wants},
     policy::{Policy, Strain},
     record::PackRecord,
@@ -108,6 +111,10 @@ pub struct Node {
     thick: release::Thick,
     /// Which snapshots the owner no longer wants to see.
     memory: forget::Memory,
+    /// Devices that were away for so long that what they keep goes to others.
+    pub(crate) gone: BTreeSet<DeviceId>,
+    repair: repair::Repair,
+    scrub: scrub::Scrub,
     /// Packs that friends alone could not rebuild when last looked at.
     unsafe_packs: BTreeSet<PackId>,
     pub(crate) petnames: BTreeMap<MemberId, String>,
@@ -159,6 +166,9 @@ impl Node {
             recovered,
             keys_due: true,
             wraps_seen: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            repair: repair::Repair::default(),
+            scrub: scrub::Scrub::default(),
             unopened: Vec::new(),
             orders: trash::Orders::default(),
             thick: release::Thick::default(),
@@ -212,6 +222,8 @@ impl Node {
         self.now = now;
         self.keep_keys();
         self.doubt();
+        self.look_who_is_gone();
+        self.begin_scrub();
         let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
         self.unsafe_packs = unsafe_packs.into_iter().collect();
         let packs: Vec<PackId> = self.inventory.packs().map(|pack| pack.record.id).collect();
@@ -293,6 +305,8 @@ impl Node {
             Event::Discarded { owner, shards } => self.discarded(owner, &shards),
             Event::Retrieved { owner, shards } => self.retrieved(owner, &shards),
             Event::Erased { owner, shards } => self.erased(owner, &shards),
+            Event::Respooled { pack, good } => self.respooled(pack, good),
+            Event::Scrubbed { good } => self.scrubbed(good),
             Event::PackBroken { pack } => self.pack_broken(pack),
             Event::PackUsed { pack, good } => self.pack_used(pack, good),
             Event::Machine(machine) => self.strained(machine),
@@ -309,6 +323,7 @@ impl Node {
         self.watch_encounters();
         self.watch_probes();
         self.watch_presences();
+        self.scrub_if_due();
         self.knock_again();
         self.drive();
     }
@@ -321,6 +336,7 @@ impl Node {
             Command::DropPack { pack } => {
                 if self.inventory.remove_pack(pack) {
                     self.unsafe_packs.remove(&pack);
+                    self.forgo_repair(pack);
                 }
             }
             Command::Release { packs } => self.release_packs(&packs)?,
@@ -347,7 +363,7 @@ impl Node {
             Command::Rename { member, petname } => self.rename(member, petname)?,
             Command::Locate { addresses } => self.locate(addresses),
             Command::Fetch { packs } => self.fetch(packs),
-            Command::StopFetch => self.fetching = Fetching::default(),
+            Command::StopFetch => self.stop_fetch(),
             Command::Audit => self.audit_everything(),
             Command::Govern(policy) => self.govern(policy),
             Command::Pause { until } => self.pause(until),
@@ -372,6 +388,7 @@ impl Node {
             self.presence_timeout(),
             self.observe_at(),
             self.surplus_at(),
+            self.scrub_timeout(),
             self.knocking.as_ref().map(|knocking| knocking.next_try),
             self.recovery_due(),
         ];
@@ -389,6 +406,8 @@ impl Node {
         self.keep_keys();
         self.obey();
         self.observe();
+        self.look_who_is_gone();
+        self.repair();
         let links: Vec<LinkId> = self.encounters.keys().copied().collect();
         for link in links {
             self.work(link);
@@ -397,7 +416,7 @@ impl Node {
     }
 
     pub(crate) fn view(&self) -> Viewpoint<'_> {
-        Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted)
+        Viewpoint::new(&self.circle, self.member, self.order).without(&self.doubted, &self.gone)
     }
 
     /// Returns how many other members there are.
@@ -430,11 +449,16 @@ impl Node {
             .inventory
             .proved_spread(record, &self.circle, self.member, self.now);
         let settled = members.len() >= 2 * usize::from(record.coding.k);
+        let target = members_target(record.kind, &record.coding, self.others());
+        let complete = members.len() >= target;
         if settled && record.kind == crate::record::PackKind::Small {
             self.effect(Effect::Unspool { pack: id });
         }
         if members.values().any(|indices| indices.len() > 1) {
             self.look_for_surplus(id);
+        }
+        if complete {
+            self.unspool_repaired(id);
         }
         if health == 0 {
             self.unsafe_packs.insert(id);

@@ -18,7 +18,7 @@ use core::cmp::Reverse;
 use crate::{
     circle::Circle,
     health::{Spread, holders, union},
-    id::{MemberId, PackId},
+    id::{DeviceId, MemberId, PackId},
     inventory::{Inventory, OwnPack},
     placement::{members_target, next_shard},
     policy::Bulk,
@@ -50,9 +50,12 @@ pub struct Viewpoint<'a> {
     pub order: Order,
     /// Members who could not show what they said they keep too often to be relied on.
     pub doubted: &'a BTreeSet<MemberId>,
+    /// Devices that are gone for good, by all that is known: what they hold is to be made good.
+    pub gone: &'a BTreeSet<DeviceId>,
 }
 
 static NOBODY: BTreeSet<MemberId> = BTreeSet::new();
+static NOTHING: BTreeSet<DeviceId> = BTreeSet::new();
 
 impl<'a> Viewpoint<'a> {
     /// Returns the point of view of `me`.
@@ -64,13 +67,23 @@ impl<'a> Viewpoint<'a> {
             others,
             order,
             doubted: &NOBODY,
+            gone: &NOTHING,
         }
     }
 
-    /// Returns the point of view of somebody who doubts these members.
+    /// Returns the point of view of somebody who doubts these members, and takes these devices for
+    /// gone.
     #[must_use]
-    pub const fn doubting(self, doubted: &'a BTreeSet<MemberId>) -> Self {
-        Self { doubted, ..self }
+    pub const fn without(
+        self,
+        doubted: &'a BTreeSet<MemberId>,
+        gone: &'a BTreeSet<DeviceId>,
+    ) -> Self {
+        Self {
+            doubted,
+            gone,
+            ..self
+        }
     }
 
     /// Tells whether others than `member` should get what is left of a pack that friends can rebuild:
@@ -103,7 +116,10 @@ impl Urgency {
             Order::Plan => {
                 let promised = copies(&record.coding, placed);
                 let held = if pack.is_underway() {
-                    copies(&record.coding, &pack.held_spread(view.circle, view.me))
+                    copies(
+                        &record.coding,
+                        &pack.held_spread(view.circle, view.me, view.gone),
+                    )
                 } else {
                     promised
                 };
@@ -155,7 +171,7 @@ pub fn assess(pack: &OwnPack, view: Viewpoint<'_>, member: MemberId) -> Option<(
         return None;
     }
     let record = &pack.record;
-    let placed = pack.placed_spread(view.circle, view.me);
+    let placed = pack.placed_spread(view.circle, view.me, view.gone);
     let index = next_shard(record.kind, &record.coding, &placed, member, view.others)?;
     if view.prefers_others(record, &placed, member) {
         return None;
@@ -178,7 +194,7 @@ fn belongs(pack: &OwnPack, view: Viewpoint<'_>, bulk: Bulk) -> bool {
         Bulk::Nothing => false,
         Bulk::Urgent if record.kind == PackKind::Metadata => true,
         Bulk::Urgent => {
-            let placed = pack.placed_spread(view.circle, view.me);
+            let placed = pack.placed_spread(view.circle, view.me, view.gone);
             union(&placed).len() < u32::from(record.coding.k)
         }
         Bulk::Everything => true,

@@ -93,6 +93,8 @@ pub struct DeviceView {
     /// How many shards of ours it was asked to show in the last month, and how many of them it could
     /// not, though it had signed for them.
     pub shown: Tally,
+    /// It was away for longer than it ever is: what it keeps goes to others.
+    pub gone: bool,
 }
 
 /// A shard under way.
@@ -198,7 +200,7 @@ impl Node {
             let bytes = u64::from(record.bytes);
             let proved = pack.proved_spread(&self.circle, self.member, now);
             let now_health = health(&record.coding, &proved);
-            let claimed = pack.placed_spread(&self.circle, self.member);
+            let claimed = pack.placed_spread(&self.circle, self.member, &self.gone);
             safety.packs += 1;
             safety.bytes += bytes;
             safety.bytes_safe += if now_health > 0 { bytes } else { 0 };
@@ -276,6 +278,7 @@ impl Node {
             turned_away: self.contacts.has_turned_away(device),
             shown: (self.inventory.track(device))
                 .map_or_else(Tally::default, |track| track.over(track::SHOWN, now)),
+            gone: self.gone.contains(&device),
         }
     }
 
@@ -405,7 +408,7 @@ impl Node {
     /// enough of it, by their word. One that lies only here can't be had back, so a new one stays.
     pub fn may_release(&self, pack: &PackRecord, now: Timestamp) -> bool {
         let held = self.inventory.pack(pack.id).map(|pack| {
-            let spread = pack.held_spread(&self.circle, self.member);
+            let spread = pack.held_spread(&self.circle, self.member, &self.gone);
             union(&spread).len() >= u32::from(pack.record.coding.k)
         });
         held == Some(true) || now.since(pack.made) > limits::KEEP_RECENT

@@ -7,6 +7,7 @@ mod doors;
 mod feeds;
 mod fetched;
 mod inbox;
+mod repaired;
 mod shards;
 mod speech;
 mod surroundings;
@@ -34,6 +35,7 @@ use self::{
 pub(crate) use self::{
     fetched::{Arrival, Fetched},
     inbox::{Gone, Inbox, Input},
+    repaired::Repaired,
     world::World,
 };
 use crate::{clock, packs};
@@ -137,7 +139,9 @@ impl Driver {
     fn prepare(&mut self, command: &Command) {
         match command {
             Command::Knock { gate, .. } => self.doors.knock(*gate),
-            Command::Fetch { .. } | Command::Audit | Command::Publish { .. } => {}
+            // Repairs are broken off for it.
+            Command::Fetch { .. } => self.world.repaired.clear(),
+            Command::Audit | Command::Publish { .. } => {}
             _ => return,
         }
         if let Some(net) = &self.world.net {
@@ -316,6 +320,8 @@ impl Driver {
             }
             Effect::KeepDays { days } => self.feeds.shelve(Shelving::KeepDays(days)),
             Effect::PackFetched { pack } => self.world.fetched.complete(&self.world.inbox, pack),
+            Effect::Respool { pack } => self.shards.respool(pack),
+            Effect::Scrub { owner, shard } => self.shards.scrub(owner, shard),
             Effect::Unspool { pack } => self.shards.unspool(pack),
             Effect::Remember { meeting } => self.feeds.remember(meeting),
             Effect::Adopt { identity } => self.feeds.adopt(*identity),

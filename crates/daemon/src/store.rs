@@ -2,7 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use carryall_core::{entry::SignedEntry, id::DeviceId, node::Node, record::PackRecord};
+use carryall_core::{
+    entry::SignedEntry,
+    id::DeviceId,
+    node::Node,
+    record::{PackKind, PackRecord},
+};
 use carryall_store::{
     catalogue::Catalogue,
     feeds::Feeds,
@@ -92,6 +97,9 @@ impl Store {
         }
         node.learn_days(self.vault.days()?);
         for (pack, available) in self.packs()? {
+            if pack.kind == PackKind::Large && self.spool.contains(pack.id) {
+                node.learn_respooled(pack.id);
+            }
             node.learn_pack(pack, available);
         }
         Ok(())

@@ -321,6 +321,8 @@ impl Host {
                 let _ = self.vault.keep_days(&days);
             }
             Effect::PackFetched { pack } => self.pack_fetched(&pack),
+            Effect::Respool { pack } => self.respool(&pack),
+            Effect::Scrub { owner, shard } => self.scrub(owner, shard),
             Effect::Adopt { identity } => {
                 // Without it nothing that follows may happen; the power cut that is the only
                 // reason ends this process.

@@ -541,7 +541,8 @@ impl Node {
             .min(bar.map_or(Bulk::Everything, |bar| bar.bulk));
         let puts = room && member != self.member && self.wants_anything(member, bulk);
         let audits = bulk != Bulk::Nothing && self.audit_due(device);
-        if member != self.member && (puts || audits) {
+        let repairs = bulk == Bulk::Everything && self.repair_wants(device);
+        if member != self.member && (puts || audits || repairs) {
             return Some(Reason::Work);
         }
         let differs = match contact.news {

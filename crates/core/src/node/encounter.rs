@@ -533,6 +533,7 @@ impl Node {
             link: class,
         });
         self.contacts.met(peer, self.now);
+        self.is_back(peer);
         self.note_heard(peer);
         self.tell_news(link);
     }

@@ -11,6 +11,7 @@ use crate::{
     id::{DeviceId, PackId, ShardId},
     limits,
     message::Message,
+    policy::Bulk,
     record::PackRecord,
 };
 
@@ -40,6 +41,9 @@ pub(super) struct Fetching {
     missing: BTreeSet<(DeviceId, ShardId)>,
     /// Bumped when holders may have changed, so that each link looks at all packs again.
     look: u64,
+    /// All of them are wanted only to make good what friends lost. What the owner wants back goes
+    /// first, so either all packs are such or none.
+    repairs: bool,
 }
 
 impl Fetching {
@@ -48,6 +52,44 @@ impl Fetching {
             active.asked.retain(|_, asked| *asked != link);
         }
         self.look += 1;
+    }
+
+    /// Begins to bring a pack back for a repair.
+    pub(super) fn begin_repair(&mut self, record: PackRecord) {
+        self.repairs = true;
+        self.waiting.insert(self.next, record);
+        self.next += 1;
+        self.look += 1;
+    }
+
+    /// Tells whether another repair may begin.
+    pub(super) fn room_for_repair(&self) -> bool {
+        self.is_empty() || (self.repairs && self.records().count() < limits::REPAIRS_MAX)
+    }
+
+    pub(super) fn has(&self, pack: PackId) -> bool {
+        self.records().any(|record| record.id == pack)
+    }
+
+    /// A repair is over, or not wanted any more.
+    pub(super) fn end_repair(&mut self, pack: PackId) {
+        if self.repairs {
+            self.active.remove(&pack);
+            self.waiting.retain(|_, record| record.id != pack);
+            self.repairs = !self.is_empty();
+        }
+    }
+
+    /// Gives up the repairs of which nothing has come or is on its way, so that others get their turn.
+    pub(super) fn rest_repairs(&mut self) {
+        if self.repairs {
+            self.waiting.clear();
+            self.active.retain(|_, active| {
+                active.handed || !active.asked.is_empty() || !active.have.is_empty()
+            });
+            self.repairs = !self.is_empty();
+            self.look += 1;
+        }
     }
 
     pub(super) fn look_again(&mut self) {
@@ -67,6 +109,9 @@ impl Fetching {
 
 impl Node {
     pub(super) fn fetch(&mut self, packs: Vec<PackRecord>) {
+        if self.fetching.repairs {
+            self.stop_fetch();
+        }
         let known: BTreeSet<PackId> = self.fetching.records().map(|record| record.id).collect();
         for record in packs
             .into_iter()
@@ -86,8 +131,26 @@ impl Node {
         self.contacts.touch();
     }
 
-    /// Tells whether a device has something that we want back.
+    /// Wants nothing back any more. Repairs go on later.
+    pub(super) fn stop_fetch(&mut self) {
+        self.fetching = Fetching {
+            look: self.fetching.look + 1,
+            ..Fetching::default()
+        };
+        self.repair.look_at_all();
+    }
+
+    /// Tells whether a device has something that the owner wants back.
     pub(super) fn fetch_wants(&self, holder: DeviceId) -> bool {
+        !self.fetching.repairs && self.has_wanted(holder)
+    }
+
+    /// Tells whether a device has something that a repair wants.
+    pub(super) fn repair_wants(&self, holder: DeviceId) -> bool {
+        self.fetching.repairs && self.has_wanted(holder)
+    }
+
+    fn has_wanted(&self, holder: DeviceId) -> bool {
         self.fetching
             .records()
             .any(|record| self.gives(holder, record).next().is_some())
@@ -113,7 +176,10 @@ impl Node {
 
     /// Asks the peer of a link for shards until enough are under way.
     pub(super) fn fetch_from(&mut self, link: LinkId) {
-        let may = |encounter: &Encounter| self.may_fetch(encounter);
+        let may = |encounter: &Encounter| match self.fetching.repairs {
+            true => encounter.bulk() == Bulk::Everything && self.paused.is_none(),
+            false => self.may_fetch(encounter),
+        };
         if !self.encounters.get(&link).is_some_and(may) {
             return;
         }
@@ -148,7 +214,11 @@ impl Node {
         if let Some(encounter) = self.encounters.get_mut(&link) {
             encounter.fetches.insert(shard, (pack, index));
         }
-        let sink = Sink::Fetch { pack, index };
+        let sink = if self.fetching.repairs {
+            Sink::Repair { pack, index }
+        } else {
+            Sink::Fetch { pack, index }
+        };
         self.effect(Effect::Receive {
             link,
             shard,
@@ -207,7 +277,10 @@ impl Node {
         let Some(active) = self.fetching.active.get_mut(&pack) else {
             return;
         };
-        active.asked.remove(&index);
+        if active.asked.remove(&index).is_none() {
+            // For a repair that was broken off: it did not come to where this one's shards are.
+            return;
+        }
         let shard = active.record.shards.get(usize::from(index)).copied();
         match outcome {
             Ok(()) => {
@@ -216,7 +289,12 @@ impl Node {
                 if active.have.len() >= usize::from(active.record.coding.k) && !active.handed {
                     active.handed = true;
                     let pack = active.record.clone();
-                    self.effect(Effect::PackFetched { pack });
+                    let effect = if self.fetching.repairs {
+                        Effect::Respool { pack }
+                    } else {
+                        Effect::PackFetched { pack }
+                    };
+                    self.effect(effect);
                 }
                 if let Some(encounter) = self.encounters.get_mut(&link) {
                     encounter.bytes_received += bytes;
@@ -316,6 +394,7 @@ impl Node {
 
     /// Returns the packs that we still want back.
     pub fn wanted_packs(&self) -> impl Iterator<Item = &PackRecord> {
-        self.fetching.records()
+        let restores = !self.fetching.repairs;
+        self.fetching.records().filter(move |_| restores)
     }
 }

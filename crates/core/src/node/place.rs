@@ -36,8 +36,8 @@ impl Node {
             return;
         }
         if encounter.planned != Some(self.generation) {
-            let view =
-                Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted);
+            let view = Viewpoint::new(&self.circle, self.member, self.order)
+                .without(&self.doubted, &self.gone);
             let queue = Queue::new(&mut self.wants, &self.inventory, view, member, bulk);
             let generation = self.generation;
             if let Some(encounter) = self.encounters.get_mut(&link) {
@@ -71,7 +71,8 @@ impl Node {
         link: LinkId,
         member: MemberId,
     ) -> Option<(PackKind, Outgoing, ShardId)> {
-        let view = Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted);
+        let view = Viewpoint::new(&self.circle, self.member, self.order)
+            .without(&self.doubted, &self.gone);
         let encounter = self.encounters.get_mut(&link)?;
         if encounter.sends.len() >= limits::SENDS_IN_FLIGHT_MAX {
             return None;
@@ -102,8 +103,12 @@ impl Node {
         let Some(pack) = self.inventory.pack(id) else {
             return;
         };
+        if !pack.available {
+            self.repair.look_at(id);
+        }
         self.wants.look_at(&self.inventory, id);
-        let view = Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted);
+        let view = Viewpoint::new(&self.circle, self.member, self.order)
+            .without(&self.doubted, &self.gone);
         for encounter in self.encounters.values_mut() {
             let Some(member) = encounter.member.filter(|_| encounter.planned.is_some()) else {
                 continue;
@@ -116,7 +121,8 @@ impl Node {
 
     /// Tells whether a member should get anything of ours that belongs to `bulk`.
     pub(super) fn wants_anything(&mut self, member: MemberId, bulk: Bulk) -> bool {
-        let view = Viewpoint::new(&self.circle, self.member, self.order).doubting(&self.doubted);
+        let view = Viewpoint::new(&self.circle, self.member, self.order)
+            .without(&self.doubted, &self.gone);
         self.wants.anything(&self.inventory, view, member, bulk)
     }
 
@@ -124,6 +130,7 @@ impl Node {
     pub(super) fn replan_all(&mut self) {
         self.generation += 1;
         self.wants.look_at_all();
+        self.repair.look_at_all();
     }
 
     /// The peer takes a shard.

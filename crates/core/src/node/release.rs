@@ -42,6 +42,7 @@ impl Node {
         for pack in packs {
             if self.inventory.remove_pack(*pack) {
                 self.unsafe_packs.remove(pack);
+                self.forgo_repair(*pack);
                 self.effect(Effect::Unspool { pack: *pack });
             }
         }
@@ -161,7 +162,7 @@ impl Node {
             };
             let record = &pack.record;
             let (circle, me) = (&self.circle, self.member);
-            let claims = pack.claims(circle, me, self.now);
+            let claims = pack.claims(circle, me, &self.gone, self.now);
             for claim in thin::surplus(record.kind, &record.coding, &claims, others) {
                 if let Some(shard) = record.shards.get(usize::from(claim.index)) {
                     surplus.entry(claim.device).or_default().push(*shard);

@@ -32,6 +32,7 @@ mod outlook;
 mod presence;
 mod reach;
 mod remove;
+mod repair;
 mod room;
 mod scale;
 mod terms;
@@ -54,6 +55,8 @@ struct Host {
     meetings: Vec<Meeting>,
     /// Answers every challenge with bytes it doesn't have.
     liar: bool,
+    scrubbed: usize,
+    unspooled: BTreeSet<PackId>,
     /// Answers no challenge at all.
     mute: bool,
     /// Answers so much later than it could.
@@ -160,6 +163,8 @@ impl World {
             notices: Vec::new(),
             meetings: Vec::new(),
             liar: false,
+            scrubbed: 0,
+            unspooled: BTreeSet::new(),
             mute: false,
             tardy: Span::default(),
             full: false,
@@ -450,6 +455,26 @@ impl World {
                 self.tell(me, Event::Erased { owner, shards });
             }
             Effect::KeepDays { .. } => {}
+            Effect::Respool { pack } => {
+                let good = self.host(me).open(&pack);
+                let sealed = self.host(me).restored.remove(&pack.id);
+                if let Some(sealed) = sealed.filter(|_| good) {
+                    self.host(me).packs.insert(pack.id, (pack.clone(), sealed));
+                }
+                let pack = pack.id;
+                self.tell(me, Event::Respooled { pack, good });
+            }
+            Effect::Scrub { owner, shard } => {
+                let host = self.host(me);
+                let whole = |it: &Vec<u8>| blake3::hash(it).as_bytes() == shard.as_bytes();
+                let good = host.shelf.get(&(owner, shard)).is_some_and(whole);
+                host.scrubbed += 1;
+                if !good {
+                    host.shelf.remove(&(owner, shard));
+                    self.tell(me, Event::ShardLost { owner, shard });
+                }
+                self.tell(me, Event::Scrubbed { good });
+            }
             Effect::PackFetched { pack } => {
                 let good = self.host(me).open(&pack);
                 self.tell(
@@ -462,7 +487,8 @@ impl World {
             }
             Effect::Notify(notice) => self.host(me).notices.push(notice),
             Effect::Remember { meeting } => self.host(me).meetings.push(meeting),
-            Effect::Adopt { .. } | Effect::Unspool { .. } => {}
+            Effect::Unspool { pack } => drop(self.host(me).unspooled.insert(pack)),
+            Effect::Adopt { .. } => {}
         }
     }
 
@@ -506,7 +532,7 @@ impl World {
         };
         match sink {
             Sink::Shelf { owner } => drop(self.host(peer).shelf.insert((owner, id), bytes)),
-            Sink::Fetch { pack, index } => {
+            Sink::Fetch { pack, index } | Sink::Repair { pack, index } => {
                 self.host(peer).fetched.insert((pack, index), bytes);
             }
         }

@@ -15,13 +15,14 @@ use carryall_core::{
     event::{Event, Gate, LinkId, Sink, Source, TransferError},
     id::{DeviceId, MemberId, PackId, ShardId},
     message::{Refusal, ShardHeader},
+    record::PackRecord,
 };
 use carryall_net::{Direction, NetEvent, ShardSink, ShardSource, ShardTarget};
 use carryall_store::shelf::{Incoming, ShelfError, ShelvedShard};
 use tokio::task::spawn_blocking;
 
 use super::World;
-use crate::{clock, packs::Loaded};
+use crate::{clock, packs::Loaded, quiet};
 
 type Key = (LinkId, ShardId);
 
@@ -87,6 +88,7 @@ impl Shards {
             Sink::Shelf { .. } => locked(&self.reserved)
                 .remove(&(link, shard))
                 .map(|incoming| ShardTarget::Sink(Box::new(ShelfSink(incoming)))),
+            Sink::Repair { .. } => Some(ShardTarget::Memory { before: Vec::new() }),
             Sink::Fetch { .. } => {
                 let before = self.world.fetched.take_partial(shard, offset);
                 before.map(|before| ShardTarget::Memory { before })
@@ -189,6 +191,44 @@ impl Shards {
         });
     }
 
+    /// Makes a pack from the shards that came back, and spools it.
+    pub(super) fn respool(&self, pack: PackRecord) {
+        let (store, inbox) = (self.world.store.clone(), self.world.inbox.clone());
+        self.world.repaired.complete(store, inbox, pack);
+    }
+
+    /// Reads a shard on the shelf. One that is damaged is removed, since it can be had again.
+    pub(super) fn scrub(&self, owner: MemberId, shard: ShardId) {
+        let (store, inbox) = (self.world.store.clone(), self.world.inbox.clone());
+        tokio::spawn(async move {
+            let scrubbed = quiet::blocking(move || {
+                let scrubbed = store.shelf.scrub(owner, shard);
+                if matches!(scrubbed, Err(ShelfError::Damaged(_))) {
+                    store.shelf.remove(owner, shard)?;
+                }
+                Ok(scrubbed)
+            });
+            let good = match scrubbed.await {
+                Ok(Err(ShelfError::Damaged(_) | ShelfError::Missing(_))) => false,
+                Ok(Ok(())) => true,
+                // A disk that can't be read now says nothing about the shard.
+                Ok(Err(error)) => {
+                    tracing::warn!(shard = %shard.short(), %error, "can't read a shard");
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(shard = %shard.short(), %error, "can't remove a shard");
+                    true
+                }
+            };
+            if !good {
+                tracing::warn!(shard = %shard.short(), "a shard was damaged; its owner is told");
+                inbox.tell(Event::ShardLost { owner, shard });
+            }
+            inbox.tell(Event::Scrubbed { good });
+        });
+    }
+
     /// Drops the spooled copy of a pack.
     pub(super) fn unspool(&self, pack: PackId) {
         let store = self.world.store.clone();
@@ -251,11 +291,17 @@ impl Shards {
                 content,
             } => {
                 self.count(link, Direction::Receiving, bytes);
-                if let Some(Sink::Fetch { pack, index }) = self.expected.remove(&(link, shard)) {
-                    match outcome {
-                        Ok(()) => self.world.fetched.add(pack, index, content),
-                        Err(_) => self.world.fetched.add_partial(shard, content),
+                match (self.expected.remove(&(link, shard)), outcome) {
+                    (Some(Sink::Fetch { pack, index }), Ok(())) => {
+                        self.world.fetched.add(pack, index, content);
                     }
+                    (Some(Sink::Fetch { .. }), Err(_)) => {
+                        self.world.fetched.add_partial(shard, content);
+                    }
+                    (Some(Sink::Repair { pack, index }), Ok(())) => {
+                        self.world.repaired.add(pack, index, content);
+                    }
+                    _ => {}
                 }
                 Event::Received {
                     link,

@@ -193,9 +193,16 @@ fn risks(sight: &Sight) -> Vec<String> {
         let unproved = member
             .bytes_held_for_me
             .saturating_sub(member.bytes_audited);
-        if unproved > 0 {
+        let gone = member.devices.iter().find(|device| device.gone);
+        if let Some(device) = gone.filter(|_| unproved > 0) {
             risks.push(format!(
-                "{name} has not proved {unproved} bytes lately; they don't count."
+                "{name}'s {} was away for longer than it ever is: what it keeps doesn't count, and \
+                 goes to others.",
+                device.name
+            ));
+        } else if unproved > 0 {
+            risks.push(format!(
+                "{name} has not proved {unproved} bytes lately; they don't count until you meet."
             ));
         }
     }

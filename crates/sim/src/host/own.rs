@@ -11,7 +11,7 @@ use carryall_core::{
     id::{PackId, SnapshotId},
     key::VaultKeys,
     placement,
-    record::{HeadRecord, PackRecord},
+    record::{HeadRecord, PackKind, PackRecord},
     shard,
     time::Timestamp,
 };
@@ -43,6 +43,9 @@ impl Host {
                 .sources(ordinal)
                 .map_err(|error| Halt::new(&error))?;
             let available = self.spool.contains(pack.id) || sources.is_some();
+            if pack.kind == PackKind::Large && self.spool.contains(pack.id) {
+                self.node.learn_respooled(pack.id);
+            }
             self.node.learn_pack(pack, available);
         }
         Ok(())
@@ -219,15 +222,33 @@ impl Host {
         }
     }
 
-    /// All shards of a pack are here.
-    pub(super) fn pack_fetched(&mut self, pack: &PackRecord) {
+    /// Makes a pack of the shards that are here.
+    fn rebuild(&mut self, pack: &PackRecord) -> Option<Vec<u8>> {
         let shards = self.fetched.remove(&pack.id).unwrap_or_default();
         let shards: Vec<(u8, &[u8])> = shards
             .iter()
             .map(|(index, bytes)| (*index, bytes.as_slice()))
             .collect();
         let rebuilt = shard::rebuild(&pack.coding, &shards, pack.bytes as usize).ok();
-        let rebuilt = rebuilt.filter(|bytes| shard::shard_id(bytes).0 == pack.id.0);
+        rebuilt.filter(|bytes| shard::shard_id(bytes).0 == pack.id.0)
+    }
+
+    /// All shards of a pack are here for a repair.
+    pub(super) fn respool(&mut self, pack: &PackRecord) {
+        let rebuilt = self.rebuild(pack);
+        let kept = rebuilt.is_some_and(|bytes| {
+            let put = self.spool.put(pack.id, &bytes);
+            put.and_then(|()| self.spool.sync()).is_ok()
+        });
+        self.out.push(Out::Answer(Event::Respooled {
+            pack: pack.id,
+            good: kept,
+        }));
+    }
+
+    /// All shards of a pack are here.
+    pub(super) fn pack_fetched(&mut self, pack: &PackRecord) {
+        let rebuilt = self.rebuild(pack);
         let good = rebuilt.is_some();
         if let Some(ciphertext) = rebuilt {
             self.arrivals.push(Arrival {

@@ -118,7 +118,7 @@ impl Host {
                 Some(Inbound::Shelf { open, .. }) => *open = true,
                 _ => self.answer_received(link, shard, Err(TransferError::Disk)),
             },
-            Sink::Fetch { .. } => {
+            Sink::Fetch { .. } | Sink::Repair { .. } => {
                 let mut content = self.partial.remove(&shard).unwrap_or_default();
                 content.truncate(usize::try_from(offset).unwrap_or(usize::MAX));
                 let inbound = Inbound::Memory {
@@ -197,7 +197,7 @@ impl Host {
                 finished
             }
             Some(Inbound::Memory {
-                sink: Sink::Fetch { pack, index },
+                sink: Sink::Fetch { pack, index } | Sink::Repair { pack, index },
                 content,
                 ..
             }) => {
@@ -312,6 +312,20 @@ impl Host {
             group,
             proof,
         }));
+    }
+
+    /// Reads a shard on the shelf.
+    pub(super) fn scrub(&mut self, owner: MemberId, shard: ShardId) {
+        let scrubbed = self.shelf.scrub(owner, shard);
+        let damaged = matches!(
+            scrubbed,
+            Err(ShelfError::Damaged(_) | ShelfError::Missing(_))
+        );
+        if let Err(error) = scrubbed {
+            self.shelf_failed(owner, shard, &error);
+        }
+        self.out
+            .push(Out::Answer(Event::Scrubbed { good: !damaged }));
     }
 
     /// A shard that is gone or damaged is taken off the shelf, and its owner hears of it.
