@@ -185,6 +185,24 @@ impl Ledger {
         here.chain(others).next()
     }
 
+    /// Returns the shard before which such a share of all that is kept lies, in parts of 2^32: where
+    /// [`Ledger::after`] goes on from.
+    pub fn place(&self, share: u32) -> (MemberId, ShardId) {
+        let before = (u128::from(self.bytes()) * u128::from(share)) >> 32;
+        let mut sum = 0;
+        let mut place = (MemberId([0; 32]), ShardId([0; 32]));
+        for (owner, kept) in &self.kept {
+            for (shard, bytes) in kept {
+                sum += u128::from(*bytes);
+                if sum > before {
+                    return place;
+                }
+                place = (*owner, *shard);
+            }
+        }
+        place
+    }
+
     /// Returns how many bytes are kept for all owners together.
     pub fn bytes(&self) -> u64 {
         self.kept_bytes.values().sum()
@@ -235,6 +253,25 @@ mod tests {
             ledger.after((MemberId([6; 32]), shard(0))).unwrap().0.0[0],
             1
         );
+    }
+
+    #[test]
+    fn a_share_of_all_that_is_kept_is_a_place() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.after(ledger.place(u32::MAX)), None);
+        for at in 1..=128 {
+            ledger.keep(MemberId([3; 32]), shard(at), 10);
+        }
+        ledger.keep(MemberId([9; 32]), shard(5), 1280);
+        let next = |share: u32| {
+            let (owner, shard, _) = ledger.after(ledger.place(share)).unwrap();
+            (owner.0[0], shard.0[0])
+        };
+        assert_eq!(next(0), (3, 1));
+        assert_eq!(next(1 << 30), (3, 65));
+        assert_eq!(next((1 << 31) - 1), (3, 128));
+        assert_eq!(next(1 << 31), (9, 5));
+        assert_eq!(next(u32::MAX), (9, 5));
     }
 
     #[test]

@@ -222,8 +222,10 @@ pub const KEEP_RECENT: Span = Span::days(30);
 pub const FORGET_SNAPSHOTS_MAX: usize = 1024;
 
 /// A holder reads all that it keeps once in this time of running, and so within a month on a machine
-/// that is on for eight hours a day.
+/// that is on for eight hours a day: after a start it goes on where such a machine would be.
 pub const SCRUB_ROUND: Span = Span::days(10);
+/// Such a machine has three times [`SCRUB_ROUND`], and a little for its [`SCRUB_WAIT`] every morning.
+pub const SCRUB_MONTH: Span = Span::days(32);
 /// It reads at most so many bytes per second for that, on average, also after a damaged shard: then it
 /// reads all the rest at this rate, since bad sectors come in swarms.
 pub const SCRUB_RATE: u64 = 8 << 20;
@@ -244,5 +246,7 @@ pub const ABSENT_LOOK: Span = Span::hours(1);
 /// Packs that are wanted back at a time because friends lost their shards; of those that nobody in
 /// reach has, none keeps all others away.
 pub const REPAIRS_MAX: usize = 16;
+/// Packs that are looked at for that whenever anything happens: a new machine has all to look at.
+pub const REPAIR_LOOKS: usize = 1024;
 /// Such packs that wait in the spool for somebody to take what is missing, 1 GiB.
 pub const RESPOOLED_MAX: usize = 64;

@@ -35,6 +35,7 @@ mod remove;
 mod repair;
 mod room;
 mod scale;
+mod scrub;
 mod terms;
 mod trash;
 
