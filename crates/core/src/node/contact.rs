@@ -117,6 +117,8 @@ pub(crate) struct Parting {
     pub(crate) progress: bool,
     /// The link broke before both were done.
     pub(crate) lost: bool,
+    /// When there was the last sign of life.
+    pub(crate) until: Timestamp,
 }
 
 /// Somebody who may be dialled now.
@@ -186,7 +188,11 @@ impl Contacts {
         &mut self,
         device: DeviceId,
         news: Option<[u8; 4]>,
-        Parting { progress, lost }: Parting,
+        Parting {
+            progress,
+            lost,
+            until,
+        }: Parting,
         now: Timestamp,
     ) {
         let contact = self.contacts.entry(device).or_default();
@@ -194,7 +200,7 @@ impl Contacts {
         contact.unheard = false;
         if let Some(news) = news {
             contact.news = Some(news);
-            contact.last_met = Some(now);
+            contact.last_met = contact.last_met.max(Some(until));
         }
         contact.failures = if progress { 0 } else { contact.failures + 1 };
         let before = contact.not_before;

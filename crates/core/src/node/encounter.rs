@@ -364,6 +364,7 @@ impl Node {
             Parting {
                 progress: encounter.progress,
                 lost: lost && others.is_empty(),
+                until: encounter.last_sign,
             },
             self.now,
         );

@@ -96,17 +96,22 @@ impl Node {
     pub(super) fn note_heard(&mut self, device: DeviceId) {
         let open = self.encounters.values().filter(|it| it.peer == device);
         let since = open.map(|it| it.since).min().unwrap_or(self.now);
-        self.present(device, since);
+        self.present(device, since, self.now);
     }
 
-    /// Notes that a device is near now, and has been since then at least. Returns its presence, unless
-    /// it is none of the circle's.
-    fn present(&mut self, device: DeviceId, since: Timestamp) -> Option<&mut Presence> {
+    /// Notes that a device was near between these times. Returns its presence, unless it is none of the
+    /// circle's.
+    fn present(
+        &mut self,
+        device: DeviceId,
+        since: Timestamp,
+        heard: Timestamp,
+    ) -> Option<&mut Presence> {
         let member = self.circle.member_of(device)?;
         if device == self.device {
             return None;
         }
-        let (now, whereabouts) = (self.now, self.presences.whereabouts);
+        let whereabouts = self.presences.whereabouts;
         let was_gone = |it: &Presence| since.since(it.heard) >= limits::MEETING_GAP;
         if self.presences.near.get(&device).is_some_and(was_gone) {
             self.write_down(|it| it == device);
@@ -115,7 +120,7 @@ impl Node {
         let presence = self.presences.near.entry(device).or_insert(Presence {
             member,
             since,
-            heard: now,
+            heard,
             whereabouts,
             class: None,
             linked: Span(0),
@@ -123,14 +128,16 @@ impl Node {
             received: 0,
             written: false,
         });
-        presence.heard = now;
+        presence.heard = presence.heard.max(heard);
         Some(presence)
     }
 
-    /// An encounter ended in which both sides knew each other.
+    /// An encounter ended in which both sides knew each other: with the last sign of life, however long
+    /// this machine slept before it noticed.
     pub(super) fn note_encounter(&mut self, encounter: &Encounter) {
-        let linked = self.now.since(encounter.since);
-        if let Some(presence) = self.present(encounter.peer, encounter.since) {
+        let until = encounter.last_sign;
+        let linked = until.since(encounter.since);
+        if let Some(presence) = self.present(encounter.peer, encounter.since, until) {
             presence.linked = Span(presence.linked.0 + linked.0);
             presence.sent += encounter.bytes_sent;
             presence.received += encounter.bytes_received;
@@ -159,7 +166,7 @@ impl Node {
         let now = self.now;
         for encounter in self.encounters.values().filter(|it| it.is_open()) {
             if let Some(presence) = self.presences.near.get_mut(&encounter.peer) {
-                presence.heard = now;
+                presence.heard = presence.heard.max(encounter.last_sign);
             }
         }
         let due: Vec<DeviceId> = (self.presences.near.iter())

@@ -64,10 +64,14 @@ fn a_long_encounter_without_beacons_is_one_meeting() {
     assert!(node.encounters.values().any(Encounter::is_open));
     let start = node.now;
     let at = |minutes: u64| start + Span::secs(60 * minutes);
+    let link = *node.encounters.keys().next().unwrap();
     node.advance(at(61));
+    node.alive(link);
     node.watch_presences();
     node.advance(at(110));
     node.note_heard(devices[1]);
+    node.advance(at(180));
+    node.alive(link);
     node.leave(at(180));
     world.settle();
     let meetings = whole(&world, devices[0]);
@@ -154,4 +158,30 @@ fn the_end_of_a_process_writes_down_and_the_next_one_knows() {
     let mut next = Node::new(identity(1), [5; 32], now);
     meetings.into_iter().for_each(|it| next.learn_meeting(it));
     assert_eq!(next.habits, world.node(devices[0]).habits);
+}
+
+/// A machine that was put to sleep during an encounter wakes up weeks later, and then hears that the
+/// link is down: that is no meeting of weeks.
+#[test]
+fn an_encounter_ends_with_the_last_sign_of_life() {
+    let (mut world, devices) = World::circle(2);
+    world.run(minutes(5));
+    world.back_up(devices[0], 1, PackKind::Large, 100_000);
+    world.everybody_near();
+    let asleep = world.now;
+    world.hosts.get_mut(&devices[1]).unwrap().up = false;
+    world.now = asleep + Span::days(21);
+    let links: Vec<LinkId> = world.links.keys().copied().collect();
+    assert!(!links.is_empty());
+    links.into_iter().for_each(|link| world.cut(link));
+    world.run(minutes(40));
+    let meetings = whole(&world, devices[0]);
+    let [meeting] = meetings[..] else {
+        panic!("{meetings:?}");
+    };
+    assert!(meeting.end() <= asleep, "{meeting:?}");
+    assert!(meeting.linked < minutes(1));
+    let node = world.node(devices[0]);
+    let member = world.node(devices[1]).member();
+    assert!(node.last_sign(devices[1], member) <= Some(asleep));
 }
