@@ -55,13 +55,15 @@ impl Engine {
             .map_err(|_| busy)?;
         let busy = EngineError::UnderWay("a restore");
         let fetching = self.0.fetching.clone().try_lock_owned().map_err(|_| busy)?;
+        // Before anybody is met: the keys may be here the moment after the door opened.
+        let recovering = self.world().await?.store.vault.identity().vault.is_empty();
         let (lines, receiver) = mpsc::channel(16);
         let (engine, patience) = (self.clone(), request.timeout_secs.unwrap_or(PATIENCE_SECS));
         tokio::spawn(async move {
             let outcome = engine.change_circle(invite, patience, &lines).await;
             drop((backing_up, fetching));
             let line = match outcome {
-                Ok((circle, by)) => engine.settle_in(circle, by, &lines).await,
+                Ok((circle, by)) => engine.settle_in(circle, by, recovering, &lines).await,
                 Err(error) => Err(error),
             };
             let line = line.unwrap_or_else(|error| JoinLine::Failure(Failure::from(&error)));
@@ -148,12 +150,12 @@ impl Engine {
         &self,
         circle: CircleId,
         by: DeviceId,
+        recovering: bool,
         lines: &Lines,
     ) -> Result<JoinLine, EngineError> {
         say(lines, "Welcome. Learning who is who ...").await;
         let world = self.world().await?;
         let deadline = Instant::now() + FEEDS_PATIENCE;
-        let recovering = world.store.vault.identity().vault.is_empty();
         let host = loop {
             let look = move |node: &mut Node, _| {
                 let known = node.circle().is_member(node.member()) && node.vault_keys().is_some();
