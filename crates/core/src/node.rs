@@ -48,7 +48,7 @@ use crate::{
     placement::members_target,
     plan::{Order, Viewpoint, Wants},
     policy::{Policy, Strain},
-    record::PackRecord,
+    record::{PackKind, PackRecord},
     time::Timestamp,
 };
 
@@ -448,17 +448,15 @@ impl Node {
         let members = self
             .inventory
             .proved_spread(record, &self.circle, self.member, self.now);
-        let settled = members.len() >= 2 * usize::from(record.coding.k);
+        let small = record.kind == PackKind::Small && pack.available;
+        let settled = small && members.len() >= 2 * usize::from(record.coding.k);
         let target = members_target(record.kind, &record.coding, self.others());
-        let complete = members.len() >= target;
-        if settled && record.kind == crate::record::PackKind::Small {
-            self.effect(Effect::Unspool { pack: id });
+        let complete = members.len() >= target && self.is_respooled(id);
+        if settled || complete {
+            self.unspool(id);
         }
         if members.values().any(|indices| indices.len() > 1) {
             self.look_for_surplus(id);
-        }
-        if complete {
-            self.unspool_repaired(id);
         }
         if health == 0 {
             self.unsafe_packs.insert(id);

@@ -39,7 +39,7 @@ pub struct Safety {
     pub target: u32,
     /// Packs that fewer members hold than should.
     pub packs_below_target: u64,
-    /// Packs that can neither be made here nor rebuilt by friends.
+    /// Packs that can neither be made here nor rebuilt by friends, if all kept their word.
     pub packs_lost: u64,
 }
 
@@ -214,7 +214,12 @@ impl Node {
             safety.target = safety.target.min(target);
             let members = members_target(record.kind, &record.coding, others);
             safety.packs_below_target += u64::from(proved.len() < members);
-            safety.packs_lost += u64::from(now_health == 0 && !pack.available);
+            // Whoever is away for long, or gone for good, may have it all the same.
+            let nowhere = || {
+                let said = pack.held_spread(&self.circle, self.member, &BTreeSet::new());
+                health(&record.coding, &said) == 0
+            };
+            safety.packs_lost += u64::from(now_health == 0 && !pack.available && nowhere());
         }
         if safety.packs == 0 {
             (safety.health_min, safety.target) = (0, 0);

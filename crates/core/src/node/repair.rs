@@ -98,9 +98,10 @@ impl Node {
         met.max(self.spot_checks.get(&device).copied())
     }
 
-    /// Returns how long a member may be away before what it keeps goes to others.
-    pub(crate) fn patience_with(&self, member: MemberId) -> Span {
-        let interval = self.habits.interval(member, self.now).unwrap_or_default();
+    /// Returns how long a member may be away before what it keeps goes to others. Meetings until the
+    /// last sign say that: absence itself must not make anybody one who is met seldom.
+    fn patience_with(&self, member: MemberId, last: Timestamp) -> Span {
+        let interval = self.habits.interval(member, last).unwrap_or_default();
         let seldom = Span(interval.0.saturating_mul(limits::ABSENT_INTERVALS));
         seldom.max(limits::ABSENT_AFTER).min(limits::ABSENT_AT_MOST)
     }
@@ -111,7 +112,7 @@ impl Node {
         let Some(last) = self.last_sign(device, member) else {
             return false;
         };
-        let since = last + self.patience_with(member);
+        let since = last + self.patience_with(member, last);
         let until = Timestamp(self.now.0.saturating_sub(limits::ABSENT_FOR.0));
         if since > until {
             return false;
@@ -126,7 +127,10 @@ impl Node {
             let packs = self.inventory.packs().filter(|pack| !pack.available);
             self.repair.looks.extend(packs.map(|pack| pack.record.id));
         }
-        while !self.repair.looks.is_empty() && self.may_repair() {
+        for _ in 0..limits::REPAIR_LOOKS {
+            if self.repair.looks.is_empty() || !self.may_repair() {
+                return;
+            }
             let Some(id) = self.repair.next_look() else {
                 return;
             };
@@ -202,11 +206,16 @@ impl Node {
         self.fetching.end_repair(pack);
     }
 
-    /// Others have what was missing: the spooled copy may go.
-    pub(super) fn unspool_repaired(&mut self, pack: PackId) {
-        if self.repair.respooled.remove(&pack) {
-            self.inventory.set_unavailable(pack);
-            self.effect(Effect::Unspool { pack });
-        }
+    /// Tells whether a pack is in the spool only until others have what was missing.
+    pub(super) fn is_respooled(&self, pack: PackId) -> bool {
+        self.repair.respooled.contains(&pack)
+    }
+
+    /// Others have all that they shall have: the spooled copy may go. Should some of them lose theirs,
+    /// the rest can bring it back.
+    pub(super) fn unspool(&mut self, pack: PackId) {
+        self.repair.respooled.remove(&pack);
+        self.inventory.set_unavailable(pack);
+        self.effect(Effect::Unspool { pack });
     }
 }

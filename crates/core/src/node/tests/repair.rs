@@ -1,4 +1,4 @@
-//! What friends lose goes to others by itself, and what rots is found.
+//! What friends lose goes to others by itself.
 
 use super::*;
 use crate::entry::{Revocation, Subject};
@@ -188,36 +188,6 @@ fn a_repair_waits_for_a_pause_to_end_and_a_restore_goes_first() {
     assert!(notices(&world) > 0);
 }
 
-#[test]
-fn what_rots_on_a_shelf_is_found_and_made_good() {
-    let (mut world, devices) = World::circle(2);
-    let (owner, holder) = (devices[0], devices[1]);
-    for seed in 0..20 {
-        world.back_up(owner, seed, PackKind::Large, 60_000);
-    }
-    world.run(Span::secs(60));
-    let key = *world.hosts[&holder].shelf.keys().next().unwrap();
-    world.host(holder).shelf.get_mut(&key).unwrap()[40_000] ^= 1;
-    let began = world.now;
-    for _ in 0..10 * 24 {
-        world.now = world.now + Span::hours(1);
-        world.run(Span::secs(12));
-    }
-    let scrubbed = world.hosts[&holder].scrubbed;
-    assert!((20..45).contains(&scrubbed), "{scrubbed}");
-    let whole = |world: &World| {
-        blake3::hash(&world.hosts[&holder].shelf[&key]).as_bytes() == key.1.as_bytes()
-    };
-    assert!(whole(&world), "its owner sent it again");
-    assert!(world.safe(owner));
-    assert!(world.now.since(began) < Span::days(11));
-    let until = Some(world.now + Span::days(5));
-    world.command(holder, Command::Pause { until }).unwrap();
-    let before = world.hosts[&holder].scrubbed;
-    world.days(4);
-    assert_eq!(world.hosts[&holder].scrubbed, before, "not in a pause");
-}
-
 impl World {
     /// How many bytes of shards were sent, how often holders let go of some, and what was repaired.
     fn moved(&self) -> (u64, usize, usize) {
@@ -382,4 +352,80 @@ fn repairs_that_nobody_in_reach_can_do_keep_no_others_away() {
         world.run(Span::secs(30));
     }
     assert_eq!(world.moved().2, 20);
+}
+
+#[test]
+fn a_small_pack_that_settled_comes_back_from_friends_when_one_loses_it() {
+    let (mut world, devices) = World::circle(6);
+    let owner = devices[0];
+    let pack = world.back_up(owner, 1, PackKind::Small, 60_000);
+    world.run(Span::secs(60));
+    let before = world.placed(owner, pack);
+    assert_eq!(before.len(), 4);
+    assert!(world.host(owner).unspooled.remove(&pack));
+    world.host(owner).packs.remove(&pack);
+    let holds = |device: &&DeviceId| before.contains(&world.node(**device).member());
+    let lost = *devices[1..].iter().find(holds).unwrap();
+    world.switch_off(lost);
+    world.remove(owner, lost);
+    world.run(Span::secs(60));
+    let after = world.placed(owner, pack);
+    assert_eq!(after.len(), 4);
+    assert!(!after.contains(&world.node(lost).member()));
+    assert!(
+        world.hosts[&owner].unspooled.contains(&pack),
+        "and leaves the spool again"
+    );
+    let notices = &world.hosts[&owner].notices;
+    let changed = |it: &Notice| matches!(it, Notice::SourceChanged { .. });
+    assert!(!notices.iter().any(changed), "no file has changed");
+}
+
+#[test]
+fn who_is_away_for_long_is_no_loss() {
+    let (mut world, devices) = World::circle(2);
+    let (owner, friend) = (devices[0], devices[1]);
+    let pack = world.back_up(owner, 1, PackKind::Large, 60_000);
+    world.run(Span::secs(60));
+    lose_sources(&mut world, owner, pack);
+    world.switch_off(friend);
+    world.run(Span::days(40));
+    let safety = world.node(owner).safety(world.now);
+    assert_eq!(
+        (safety.bytes_safe, safety.packs_lost),
+        (0, 0),
+        "nobody knows"
+    );
+    world.remove(owner, friend);
+    assert_eq!(world.node(owner).safety(world.now).packs_lost, 1);
+}
+
+/// Whoever was met twice, and then no more, seemed to be met more seldom each week, and was waited for
+/// three times as long as it had been away.
+#[test]
+fn absence_makes_nobody_one_who_is_met_seldom() {
+    let (mut world, devices) = World::circle(6);
+    let (owner, away) = (devices[0], devices[1]);
+    let member = world.node(away).member();
+    for hours in [0, 3] {
+        let start = world.now + Span::hours(hours);
+        let node = &mut world.host(owner).node;
+        node.learn_meeting(Meeting {
+            device: away,
+            member,
+            class: LinkClass::Lan,
+            network: Network::UNKNOWN,
+            start,
+            offset_minutes: 0,
+            length: Span::hours(1),
+            linked: Span::secs(10),
+            sent: 1000,
+            received: 0,
+        });
+    }
+    world.switch_off(away);
+    world.days(30);
+    assert!(world.node(owner).gone.is_empty());
+    world.days(4);
+    assert_eq!(world.node(owner).gone, BTreeSet::from([away]));
 }
