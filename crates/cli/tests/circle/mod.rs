@@ -27,6 +27,34 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Circle {
     dir: TempDir,
     beacon_port: u16,
+    clock: Option<Clock>,
+}
+
+/// A clock of all devices of a circle that can leap.
+#[derive(Clone)]
+pub struct Clock {
+    library: PathBuf,
+    file: PathBuf,
+}
+
+impl Clock {
+    /// The time is so many hours ahead from now on.
+    pub fn set_ahead(&self, hours: u64) {
+        let new = self.file.with_extension("new");
+        fs::write(&new, format!("+{}s\n", hours * 3600)).unwrap();
+        fs::rename(new, &self.file).unwrap();
+    }
+
+    /// Only what tells the time of day leaps: the system's timers go on as ever.
+    fn apply(&self, command: &mut Command) {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("FAKETIME_TIMESTAMP_FILE", &self.file)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1")
+            .env("NO_FAKE_STAT", "1");
+    }
 }
 
 impl Circle {
@@ -37,7 +65,26 @@ impl Circle {
         Self {
             dir: tempfile::tempdir().unwrap(),
             beacon_port,
+            clock: None,
         }
+    }
+
+    /// Gives devices that are prepared from now on a clock that can leap. Nothing where
+    /// the library for that (libfaketime) is missing.
+    pub fn clock(&mut self) -> Option<Clock> {
+        let libraries = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+        let library = libraries
+            .map(|arch| arch.path().join("faketime/libfaketimeMT.so.1"))
+            .find(|path| path.exists());
+        let Some(library) = library else {
+            eprintln!("skipped: libfaketime is not there");
+            return None;
+        };
+        let file = self.path("clock");
+        let clock = Clock { library, file };
+        clock.set_ahead(0);
+        self.clock = Some(clock.clone());
+        Some(clock)
     }
 
     /// Returns a path in the place.
@@ -59,6 +106,7 @@ impl Circle {
             name,
             home,
             node: None,
+            clock: self.clock.clone(),
         }
     }
 
@@ -84,6 +132,7 @@ pub struct Device {
     pub name: &'static str,
     pub home: PathBuf,
     node: Option<Child>,
+    clock: Option<Clock>,
 }
 
 impl Device {
@@ -93,6 +142,7 @@ impl Device {
             name,
             home,
             node: None,
+            clock: None,
         }
     }
 
@@ -105,7 +155,11 @@ impl Device {
     pub fn run_with(&self, args: &[&str], input: &str) -> Run {
         let mut all = vec!["--home", self.home.to_str().unwrap(), "--json"];
         all.extend(args);
-        carryall(&all, input)
+        let mut command = Command::new(PROGRAM);
+        if let Some(clock) = &self.clock {
+            clock.apply(&mut command);
+        }
+        run_to_end(command.args(&all), input)
     }
 
     /// Runs a command that ends well; 4 is well: saved here, not yet safe.
@@ -144,13 +198,16 @@ impl Device {
             .create(true)
             .open(self.home.with_extension("log"))
             .unwrap();
-        let child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        command
             .args(["--home", self.home.to_str().unwrap(), "--json", "-v", "run"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+            .stderr(log);
+        if let Some(clock) = &self.clock {
+            clock.apply(&mut command);
+        }
+        let child = command.spawn().unwrap();
         let pid = child.id();
         self.node = Some(child);
         let started = Instant::now();
@@ -229,9 +286,14 @@ impl Device {
         })
     }
 
+    /// Returns all that the node printed.
+    pub fn whole_log(&self) -> String {
+        fs::read_to_string(self.home.with_extension("log")).unwrap_or_default()
+    }
+
     /// Returns the end of what the node printed.
     pub fn log(&self) -> String {
-        let log = fs::read_to_string(self.home.with_extension("log")).unwrap_or_default();
+        let log = self.whole_log();
         let skip = log.lines().count().saturating_sub(40);
         log.lines().skip(skip).collect::<Vec<_>>().join("\n")
     }
@@ -297,8 +359,11 @@ impl Run {
 
 /// Runs the program with these arguments and this standard input.
 pub fn carryall(args: &[&str], input: &str) -> Run {
-    let mut child = Command::new(PROGRAM)
-        .args(args)
+    run_to_end(Command::new(PROGRAM).args(args), input)
+}
+
+fn run_to_end(command: &mut Command, input: &str) -> Run {
+    let mut child = command
         .env_remove("CARRYALL_HOME")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
