@@ -1,7 +1,7 @@
 //! What friends lose goes to others by itself.
 
 use super::*;
-use crate::entry::{Revocation, Subject};
+use crate::entry::Subject;
 
 impl World {
     fn placed(&self, owner: DeviceId, pack: PackId) -> BTreeSet<MemberId> {
@@ -13,12 +13,7 @@ impl World {
 
     fn remove(&mut self, by: DeviceId, device: DeviceId) {
         let subject = Subject::Member(self.node(device).member());
-        let seen = (self.node(by).circle.tips()).map(|tip| (tip.device, tip.len));
-        let seen = seen.filter(|(it, _)| *it == device).collect();
-        let node = &mut self.host(by).node;
-        node.append(&Body::Revoked(Revocation { subject, seen }))
-            .unwrap();
-        self.settle();
+        self.command(by, Command::Remove { subject }).unwrap();
     }
 
     /// Everybody who is up is near for a moment, once a day.
