@@ -87,6 +87,16 @@ fn a_shard_that_rots_is_found_by_its_holder_and_sent_again() {
     ada.wait_settled();
 }
 
+/// Tells whether friends have shown all that they keep, and nothing is under way with these.
+fn is_calm(status: &Value, with: &[Device]) -> bool {
+    let calm = |member: &Value| {
+        let linked =
+            with.iter().any(|it| member["petname"] == it.name) && !member["link"].is_null();
+        !linked && member["audited"] == member["bytes_held_for_me"]
+    };
+    status["members"].as_array().unwrap().iter().all(calm)
+}
+
 /// Weeks pass in which some friends are away, and the others are not.
 fn weeks_pass(clock: &Clock, owner: &Device, others: &[Device], times: u32) {
     clock.set_ahead(32 * DAY);
@@ -130,10 +140,14 @@ fn two_friends_vanish_and_then_the_owner(files: u64, times: u32) {
         member["bytes_held_for_me"].as_u64()
     };
     friends.sort_by_key(kept);
-    for mut lost in friends.split_off(3) {
+    let mut lost = friends.split_off(3);
+    wait_for("calm", &ada, times, |status| is_calm(status, &[]));
+    for lost in &mut lost {
         lost.kill();
         fs::remove_dir_all(&lost.home).unwrap();
     }
+    // What they said last is heard before the weeks pass.
+    wait_for("left", &ada, times, |status| is_calm(status, &lost));
     weeks_pass(&clock, &ada, &friends, times);
     let gone = |status: &Value| {
         let risks = status["risks"].to_string();
