@@ -316,6 +316,9 @@ pub(crate) struct CheckArgs {
     /// Make the index anew from the feeds, the shelf and the spool
     #[arg(long)]
     pub(crate) rebuild_index: bool,
+    /// Bring some files back from friends alone, and compare them with what was saved
+    #[arg(long)]
+    pub(crate) drill: bool,
 }
 
 /// Print the settings of this device, or change one

@@ -212,6 +212,11 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
         Notice::Repairing { pack } => {
             format!("Pack {} is back to be repaired.", pack.short())
         }
+        Notice::Drilled {
+            files,
+            bytes,
+            failed,
+        } => drilled(*files, *bytes, *failed),
         Notice::NoRoom { holder, reason } => {
             format!(
                 "{} takes nothing more: {}.",
@@ -228,5 +233,14 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
             names.device(device)
         ),
         Notice::SnapshotMade { snapshot } => format!("Snapshot {} was made.", snapshot.short()),
+    }
+}
+/// Says what came of a drill.
+pub(crate) fn drilled(files: u64, bytes: u64, failed: u64) -> String {
+    let came = ui::count(files, "file", "files");
+    let bytes = ui::bytes(bytes);
+    match failed {
+        0 => format!("Drill: {came} ({bytes}) came back from friends alone, as saved."),
+        _ => format!("Drill: {came} ({bytes}) came back from friends alone, and {failed} did not."),
     }
 }

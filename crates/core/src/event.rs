@@ -769,6 +769,15 @@ pub enum Notice {
         /// The pack.
         pack: PackId,
     },
+    /// Files were brought back from friends alone, to see whether that works.
+    Drilled {
+        /// How many came back as they had been saved.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// How many did not.
+        failed: u64,
+    },
     /// A snapshot was made here.
     SnapshotMade {
         /// The snapshot.

@@ -17,7 +17,7 @@ pub use self::holding::Holding;
 use self::holding::{Mark, Rank};
 use crate::{
     circle::Circle,
-    health::{Spread, health},
+    health::{Indices, Spread, health},
     id::{DeviceId, MemberId, PackId, ShardId},
     record::PackRecord,
     thin::Claim,
@@ -92,6 +92,17 @@ impl OwnPack {
     pub fn is_thick(&self, circle: &Circle, me: MemberId) -> bool {
         let spread = self.spread(circle, me, |mark| mark.holding.believed());
         spread.values().any(|indices| indices.len() > 1)
+    }
+
+    /// Tells whether these devices together can rebuild it, by proof.
+    pub fn is_with(&self, devices: &BTreeSet<DeviceId>, now: Timestamp) -> bool {
+        let mut indices = Indices::default();
+        for mark in &self.marks {
+            if devices.contains(&mark.device) && mark.holding.counts(now) {
+                indices.insert(mark.index);
+            }
+        }
+        indices.len() >= u32::from(self.record.coding.k)
     }
 
     /// Tells whether any of its shards is on its way, or stored without a receipt yet.

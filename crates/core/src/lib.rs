@@ -13,6 +13,7 @@ pub mod circle;
 pub mod codec;
 pub mod compression;
 pub mod days;
+pub mod drill;
 pub mod entry;
 pub mod event;
 pub mod feed;

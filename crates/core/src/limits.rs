@@ -250,3 +250,14 @@ pub const REPAIRS_MAX: usize = 16;
 pub const REPAIR_LOOKS: usize = 1024;
 /// Such packs that wait in the spool for somebody to take what is missing, 1 GiB.
 pub const RESPOOLED_MAX: usize = 64;
+
+/// Files are brought back from friends alone, and compared, this often.
+pub const DRILL_EVERY: Span = Span::days(91);
+/// The first time is so long after the first pack was made.
+pub const DRILL_FIRST: Span = Span::days(1);
+/// A drill that was cut short, or failed, is tried again after this long.
+pub const DRILL_AGAIN: Span = Span::hours(6);
+/// Most files of one drill: of a share of 20 % that would not come back, one is among them with 97 %.
+pub const DRILL_FILES: usize = 16;
+/// Most bytes of packs with their content: eight full packs, seconds on a near link.
+pub const DRILL_BYTES: u64 = 8 * SEALED_BYTES_MAX as u64;

@@ -6,6 +6,7 @@
 mod audit;
 mod contact;
 mod door;
+mod drill;
 mod encounter;
 mod feeds;
 mod fetch;

@@ -4,6 +4,7 @@
 
 mod backup;
 mod check;
+mod drill;
 mod error;
 mod fetch;
 mod join;
@@ -68,6 +69,8 @@ struct Inner {
     /// Held by the work of which only one may be under way.
     backing_up: Arc<tokio::sync::Mutex<()>>,
     fetching: Arc<tokio::sync::Mutex<()>>,
+    /// Told when somebody waits for the right to fetch: a drill of nobody's wish gives way.
+    fetch_wanted: tokio::sync::Notify,
 }
 
 /// Opens the vault in a home directory and starts its core. Must be called within a tokio runtime.
@@ -90,6 +93,7 @@ pub async fn open(home: &Path, options: OpenOptions) -> Result<Engine, EngineErr
         live: RwLock::new(None),
         backing_up: Arc::default(),
         fetching: Arc::default(),
+        fetch_wanted: tokio::sync::Notify::default(),
     };
     let engine = Engine(Arc::new(inner));
     engine.start(node, store, options.net).await?;
@@ -147,11 +151,13 @@ impl Engine {
         ready(listener.port());
         let watch = Watch::start(self.clone());
         let recalling = tokio::spawn(recall::keep_recalling(self.clone()));
+        let drilling = tokio::spawn(drill::keep_drilling(self.clone()));
         let served = listener.run(&self.0.home, self.clone()).await;
         self.stop();
         watch.finish().await;
         // A task that broke down has ended too.
         let _ = recalling.await;
+        let _ = drilling.await;
         self.close().await;
         served.map_err(EngineError::Listen)
     }

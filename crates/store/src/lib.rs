@@ -5,6 +5,7 @@ pub mod browse;
 pub mod catalogue;
 pub mod days;
 pub mod disk;
+pub mod drill;
 pub mod error;
 pub mod feeds;
 pub mod history;

@@ -6,11 +6,12 @@ use carryall_daemon::{
 };
 
 use super::Context;
-use crate::{args::CheckArgs, error::CommandError, ui};
+use crate::{args::CheckArgs, error::CommandError, notice, ui};
 
 pub(crate) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CommandError> {
     let request = CheckRequest {
         rebuild_index: args.rebuild_index,
+        drill: args.drill,
     };
     let mut summary = None;
     context
@@ -38,6 +39,12 @@ pub(crate) fn run(context: &Context, args: &CheckArgs) -> Result<Exit, CommandEr
         ui::count(summary.proved, "shard", "shards"),
         summary.not_proved
     ));
+    if let Some(drill) = &summary.drill {
+        let failed = drill.failed.len() as u64;
+        context
+            .ui
+            .say(notice::drilled(drill.files, drill.bytes, failed));
+    }
     for finding in &summary.findings {
         context.ui.say(format!("- {finding}"));
     }

@@ -81,6 +81,14 @@ fn details(context: &Context, status: &Status) {
             ui::bytes(status.bytes_only_here),
         ));
     }
+    if let Some(proof) = status.last_proof {
+        ui.say(format!(
+            "proved {}: {} ({}) came back from friends alone",
+            ui::ago(ui::now_ms(), proof.at.0),
+            ui::count(proof.files, "file", "files"),
+            ui::bytes(proof.bytes),
+        ));
+    }
     if !status.folders.is_empty() {
         ui.say(format!("remembered: {}", status.folders.join("  ")));
     }

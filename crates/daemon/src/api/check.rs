@@ -11,6 +11,9 @@ pub struct CheckRequest {
     /// Throw the catalogue away and make it anew from shelf, feeds and packs.
     #[serde(default)]
     pub rebuild_index: bool,
+    /// Bring files back from friends alone and compare them with what was saved.
+    #[serde(default)]
+    pub drill: bool,
 }
 
 /// One line of the answer to `POST /v1/check`.
@@ -41,10 +44,23 @@ pub struct CheckSummary {
     pub not_proved: u64,
     /// Whether the catalogue was made anew.
     pub index_rebuilt: bool,
+    /// What came of the drill, if one was asked for.
+    pub drill: Option<DrillSummary>,
     /// What was found, in sentences.
     pub findings: Vec<String>,
     /// The headline of the status after it.
     pub headline: String,
     /// 0, or 1 when something was damaged.
     pub exit: Exit,
+}
+
+/// What came of a drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrillSummary {
+    /// Files that came back from friends alone, as they had been saved.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Path texts of those that did not.
+    pub failed: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! What is safe, who keeps what, and what is under way.
 
 use carryall_core::{
+    drill::Proof,
     event::LinkClass,
     id::{CircleId, DeviceId, MemberId},
     time::Timestamp,
@@ -43,6 +44,8 @@ pub struct Status {
     pub health_min: u32,
     /// The `health_min` that placement works towards.
     pub target: u32,
+    /// The last drill in which all files that were asked for came back from friends alone.
+    pub last_proof: Option<Proof>,
     /// The other members.
     pub members: Vec<Friend>,
     /// Shards under way.
@@ -237,6 +240,7 @@ mod tests {
             bytes_safe: 0,
             health_min: 0,
             target: 0,
+            last_proof: None,
             members: vec![friend],
             transfers: vec![transfer],
             risks: Vec::new(),

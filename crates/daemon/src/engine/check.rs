@@ -3,10 +3,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use carryall_core::{
+    drill::Budget,
     event::{Command, Event, Notice},
     id::{MemberId, PackId, ShardId},
 };
 use carryall_store::{
+    drill::DrillReport,
     shelf::{ShelfError, Shelved},
     spool::SpoolError,
 };
@@ -15,11 +17,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Engine, EngineError, blocking};
+use super::{Engine, EngineError, blocking, drill::Wish};
 use crate::{
     api::{
         Failure,
-        check::{CheckLine, CheckRequest, CheckSummary},
+        check::{CheckLine, CheckRequest, CheckSummary, DrillSummary},
+        path,
     },
     driver::World,
     exit::Exit,
@@ -82,6 +85,13 @@ impl Engine {
         let found = blocking(move || inspect(&working)).await?;
         say(lines, "Asking friends to prove what they hold ...").await;
         let audit = self.audit(&world).await?;
+        let drill = if request.drill {
+            say(lines, "Bringing some files back from friends alone ...").await;
+            Some(self.drill(Budget::default(), Wish::Owner).await?)
+        } else {
+            None
+        };
+        let drill = drill.map(summary);
         let (headline, _) = self.verdict().await?;
         let mut findings = Vec::new();
         for (_, shard) in &found.shelf_bad {
@@ -102,6 +112,11 @@ impl Engine {
                 audit.not_proved
             ));
         }
+        for file in drill.iter().flat_map(|drill| &drill.failed) {
+            findings.push(format!(
+                "{file} did not come back from friends as it was saved"
+            ));
+        }
         let damaged = !findings.is_empty();
         Ok(CheckSummary {
             shelf_good: found.shelf_good,
@@ -109,6 +124,7 @@ impl Engine {
             proved: audit.proved,
             not_proved: audit.not_proved,
             index_rebuilt: request.rebuild_index,
+            drill,
             findings,
             headline,
             exit: if damaged { Exit::Failed } else { Exit::Done },
@@ -138,6 +154,14 @@ impl Engine {
                 Err(_) => return Ok(audit),
             }
         }
+    }
+}
+
+fn summary(report: DrillReport) -> DrillSummary {
+    DrillSummary {
+        files: report.files,
+        bytes: report.bytes,
+        failed: report.failed.iter().map(|it| path::to_text(it)).collect(),
     }
 }
 

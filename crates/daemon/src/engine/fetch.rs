@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use carryall_core::{event::Command, record::PackRecord};
 use tokio::{
     sync::{OwnedMutexGuard, mpsc},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{Engine, EngineError, retrace};
@@ -54,7 +54,15 @@ impl Engine {
     pub(super) async fn may_fetch(&self) -> Result<OwnedMutexGuard<()>, EngineError> {
         let busy = EngineError::UnderWay("a restore");
         let free = self.0.fetching.clone().lock_owned();
-        timeout(TURN_PATIENCE, free).await.map_err(|_| busy)
+        tokio::pin!(free);
+        let deadline = Instant::now() + TURN_PATIENCE;
+        while Instant::now() < deadline {
+            self.0.fetch_wanted.notify_waiters();
+            if let Ok(guard) = timeout(LOOK_EVERY, &mut free).await {
+                return Ok(guard);
+            }
+        }
+        Err(busy)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is safe and what is not, in one honest sentence and many numbers.
 
 use carryall_core::{
+    drill::Drills,
     event::LinkClass,
     id::DeviceId,
     node::Node,
@@ -56,6 +57,7 @@ impl Engine {
     pub async fn status(&self) -> Result<Status, EngineError> {
         let world = self.world().await?;
         let sight = world.inbox.look(|node, now| Sight::of(node, now)).await?;
+        let drills = self.drills().await?;
         let store = world.store.clone();
         let (snapshots, roots) =
             blocking(move || Ok((store.catalogue.snapshots()?, store.catalogue.roots()?))).await?;
@@ -80,7 +82,8 @@ impl Engine {
             bytes_safe: safety.bytes_safe,
             health_min: safety.health_min,
             target: safety.target,
-            risks: risks(&sight),
+            last_proof: drills.proof,
+            risks: risks(&sight, &drills),
             outlook: sight.safe_by.map(|it| outlook(it, &sight.members)),
             members,
             transfers,
@@ -153,9 +156,16 @@ fn safe_headline(safety: &Safety) -> String {
     }
 }
 
-fn risks(sight: &Sight) -> Vec<String> {
+fn risks(sight: &Sight, drills: &Drills) -> Vec<String> {
     let safety = &sight.safety;
     let mut risks = Vec::new();
+    if drills.failed > 0 {
+        let failed = drills.failed;
+        risks.push(format!(
+            "{failed} files did not come back from friends as they were saved, when that was tried \
+             last: carryall check --drill."
+        ));
+    }
     if safety.packs_lost > 0 {
         let lost = safety.packs_lost;
         risks.push(format!(
