@@ -18,12 +18,14 @@ use crate::{
 };
 
 mod facts;
+mod heads;
 mod knock;
 mod queries;
 mod standing;
 
+pub use facts::WrapsEntry;
 use facts::{Blessing, Certificate, Facts};
-pub use facts::{Head, WrapsEntry};
+pub use heads::Head;
 pub use knock::Verdict;
 pub use queries::news;
 use standing::{Evidence, Standing};
@@ -119,6 +121,7 @@ pub struct Circle {
     founding: Option<Founder>,
     cards: BTreeMap<MemberId, (MemberCard, Signed<MemberCard>)>,
     standing: Standing,
+    now: Timestamp,
 }
 
 impl Circle {
@@ -132,7 +135,14 @@ impl Circle {
             founding: None,
             cards: BTreeMap::new(),
             standing: Standing::default(),
+            now: Timestamp(u64::MAX),
         }
+    }
+
+    /// Tells the time: what later entries say of theirs is believed up to it. It decides which heads stay
+    /// in memory, nothing else.
+    pub const fn tell_time(&mut self, now: Timestamp) {
+        self.now = now;
     }
 
     /// Returns the circle's id.
@@ -178,7 +188,7 @@ impl Circle {
                 .map(|read| (read, card.clone())),
             _ => None,
         };
-        let mut change = facts.apply(&self.id, entry, signed, body);
+        let mut change = facts.apply(&self.id, entry, signed, body, self.now);
         let blessed = (facts.admissions.get(&entry.seq))
             .map(|blessing| (blessing.card.clone(), blessing.signed_card.clone()));
         for (card, signed) in card.into_iter().chain(blessed) {

@@ -58,8 +58,13 @@ pub const FEEDS_MAX: usize = 2 * DEVICES_MAX;
 /// Most admissions, revocations and invitations of one feed that count, of each. Above it somebody
 /// floods the circle.
 pub const FEED_RULINGS_MAX: usize = 512;
-/// Bytes of sealed heads of one feed that stay in memory, newest first; the feed has them all.
+/// Bytes of sealed heads of one feed that stay in memory however old they are; the feed has them all.
 pub const FEED_HEAD_BYTES_MAX: usize = 1 << 20;
+/// For how long heads stay that exceed these: who misses a stolen device a month later finds the month
+/// before.
+pub const HEADS_KEPT: Span = Span::days(60);
+/// Bytes of heads of one feed and one day: some 280.
+pub const DAY_HEAD_BYTES_MAX: usize = 96 << 10;
 /// Wraps of one feed that stay in memory: so many of the oldest, which a thief of the device
 /// can't displace, and so many of the newest.
 pub const FEED_WRAPS_MAX: usize = 8;

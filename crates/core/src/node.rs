@@ -132,7 +132,8 @@ impl Node {
     /// Returns a node that knows only its identity. `seed` is fresh randomness from the shell.
     pub fn new(identity: Identity, seed: [u8; 32], now: Timestamp) -> Self {
         let (device, member) = (identity.device(), identity.member());
-        let circle = Circle::new(identity.circle.unwrap_or(crate::id::CircleId([0; 32])));
+        let mut circle = Circle::new(identity.circle.unwrap_or(crate::id::CircleId([0; 32])));
+        circle.tell_time(now);
         let author = identity
             .circle
             .map(|circle| Author::new(circle, &identity.device_secret));
@@ -399,6 +400,7 @@ impl Node {
     /// Moves time on; a clock that goes back stands still here.
     fn advance(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
+        self.circle.tell_time(self.now);
     }
 
     /// Goes on with whatever the last event made possible.

@@ -3,12 +3,9 @@
 //! Signatures inside entries are checked here, once; whether the author had any business saying it
 //! is judged over all feeds.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::Change;
+use super::{Change, heads::Heads};
 use crate::{
     codec::Signed,
     entry::{
@@ -83,19 +80,6 @@ impl Blessing {
     }
 }
 
-/// A sealed head that a device published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The device that made the snapshot.
-    pub device: DeviceId,
-    /// Position of the entry in its feed: the order of heads, since clocks jump.
-    pub seq: u64,
-    /// The device's clock.
-    pub time: Timestamp,
-    /// The sealed [`crate::record::HeadRecord`].
-    pub sealed: Vec<u8>,
-}
-
 /// The wrapped keys that a device published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrapsEntry {
@@ -126,8 +110,7 @@ pub(super) struct Facts {
     pub(super) addresses: Option<(Timestamp, Addresses)>,
     /// The oldest and the newest, by position.
     pub(super) wraps: Vec<WrapsEntry>,
-    /// The newest, by position.
-    pub(super) heads: VecDeque<Head>,
+    pub(super) heads: Heads,
 }
 
 impl Facts {
@@ -142,7 +125,7 @@ impl Facts {
             offers: BTreeMap::new(),
             addresses: None,
             wraps: Vec::new(),
-            heads: VecDeque::new(),
+            heads: Heads::new(),
         }
     }
 
@@ -151,13 +134,14 @@ impl Facts {
         (self.certificate.as_ref()).map(|certificate| certificate.statement.member)
     }
 
-    /// Learns from the next entry. `body` is nothing if it can't be read.
+    /// Learns from the next entry at `now`. `body` is nothing if it can't be read.
     pub(super) fn apply(
         &mut self,
         circle: &CircleId,
         entry: &Entry,
         signed: &SignedEntry,
         body: Option<Body>,
+        now: Timestamp,
     ) -> Change {
         let seq = entry.seq;
         let hash = signed.hash();
@@ -196,7 +180,10 @@ impl Facts {
                 Change::Facts
             }
             Some(Body::Wrapped(wraps)) => self.keep_wraps(entry, wraps),
-            Some(Body::Head(sealed)) => self.keep_head(entry, sealed),
+            Some(Body::Head(sealed)) => {
+                self.heads.keep(entry, sealed, now);
+                Change::Facts
+            }
             // A founding proves itself, whoever shows it, and a card its member: the circle keeps
             // them.
             Some(Body::Founded(_)) => Change::Membership,
@@ -232,20 +219,6 @@ impl Facts {
             time: entry.time,
             wraps,
         });
-        Change::Facts
-    }
-
-    fn keep_head(&mut self, entry: &Entry, sealed: Vec<u8>) -> Change {
-        self.heads.push_back(Head {
-            device: entry.device,
-            seq: entry.seq,
-            time: entry.time,
-            sealed,
-        });
-        let mut bytes: usize = self.heads.iter().map(|head| head.sealed.len()).sum();
-        while bytes > limits::FEED_HEAD_BYTES_MAX && self.heads.len() > 1 {
-            bytes -= self.heads.pop_front().map_or(0, |head| head.sealed.len());
-        }
         Change::Facts
     }
 }

@@ -106,6 +106,7 @@ impl Node {
     ) {
         if self.author.is_none() && self.circle.id() != circle {
             self.circle = Circle::new(circle);
+            self.circle.tell_time(self.now);
         }
         self.knocking = Some(Knocking {
             gate,
