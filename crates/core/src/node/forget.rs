@@ -8,27 +8,35 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use super::{Node, feeds::Sealed};
 use crate::{
     codec::{decode, encode},
-    entry::{Body, Entry, ForgetList},
+    entry::{Body, Entry, ForgetList, Subject},
     event::CommandRefused,
     id::{DeviceId, SnapshotId},
     key, limits,
     time::Timestamp,
 };
 
-/// When something was said, and by whom: of several words the last one counts.
-type Said = (Timestamp, u64, DeviceId);
+/// When a device said something last about a snapshot, and whether it is forgotten.
+type Said = ((Timestamp, u64), bool);
 
-/// What was said last about each snapshot.
+/// What each device said last about each snapshot.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    said: BTreeMap<SnapshotId, (Said, bool)>,
+    said: BTreeMap<SnapshotId, BTreeMap<DeviceId, Said>>,
 }
 
 impl Node {
-    /// Returns the snapshots that are not to be listed.
+    /// Returns the snapshots that are not to be listed. Of several words the last one counts; but that of
+    /// a removed device, which may name any date, only until another one says anything.
     pub fn forgotten(&self) -> BTreeSet<SnapshotId> {
+        let is_ours = |device: &DeviceId| !self.circle.is_revoked(Subject::Device(*device));
+        let is_forgotten = |words: &BTreeMap<DeviceId, Said>| {
+            let last = words
+                .iter()
+                .max_by_key(|(device, (said, _))| (is_ours(device), *said, **device));
+            last.is_some_and(|(_, (_, forgotten))| *forgotten)
+        };
         let said = self.memory.said.iter();
-        said.filter(|(_, (_, forgotten))| *forgotten)
+        said.filter(|(_, words)| is_forgotten(words))
             .map(|(snapshot, _)| *snapshot)
             .collect()
     }
@@ -73,10 +81,10 @@ impl Node {
         let Ok(list) = decode::<ForgetList>("forgotten snapshots", &plain) else {
             return;
         };
-        let said = (entry.time, entry.seq, author);
+        let said = (entry.time, entry.seq);
         for snapshot in list.snapshots {
-            let known = self.memory.said.entry(snapshot);
-            let known = known.or_insert((said, list.forgotten));
+            let words = self.memory.said.entry(snapshot).or_default();
+            let known = words.entry(author).or_insert((said, list.forgotten));
             if said >= known.0 {
                 *known = (said, list.forgotten);
             }

@@ -58,16 +58,22 @@ pub(crate) fn check(lab: &Lab, owner: usize, rng: &mut Rng) -> Result<u64, Strin
     // Who lost the others' feeds with the power learns them from the next one they meet, and can
     // invite only then.
     friends.sort_by_key(|friend| !knows_circle(&lab.machines[*friend]));
-    let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
-    let name = format!("carryall-sim-{}-{number}", std::process::id());
-    let directory = std::env::temp_dir().join(name);
-    let outcome = drill(lab, owner, &friends, &expected, &directory, rng);
-    // What is left lies in the system's directory for such things.
-    let _ = fs::remove_dir_all(&directory);
+    let outcome = in_directory(|directory| drill(lab, owner, &friends, &expected, directory, rng));
     let restored = expected.len() as u64;
     outcome
         .map(|()| restored)
         .map_err(|error| format!("{restored} safe snapshots, friends {friends:?}: {error}"))
+}
+
+/// Does something with a directory of its own on the real disk.
+pub(crate) fn in_directory<T>(act: impl FnOnce(&Path) -> T) -> T {
+    let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
+    let name = format!("carryall-sim-{}-{number}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    let outcome = act(&directory);
+    // What is left lies in the system's directory for such things.
+    let _ = fs::remove_dir_all(&directory);
+    outcome
 }
 
 fn knows_circle(machine: &Machine) -> bool {
@@ -150,16 +156,37 @@ fn drill(
             return Err(Halt::because("the friend's invite was not accepted"));
         }
         let last = friend + 1 == friends.len();
-        let until = drill.now + if last { LAST_VISIT } else { VISIT };
-        while drill.now < until && !rescue.is_done() {
-            drill.run_until(drill.now + STEP);
-            drill
-                .with_host(anew, |host, now| host.go_on(now, &mut rescue))
-                .transpose()?;
-        }
+        let visit = if last { LAST_VISIT } else { VISIT };
+        bring_back(&mut drill, anew, &mut rescue, visit)?;
     }
+    compare_all(&drill, anew, &rescue, expected)
+}
+
+/// Lets a machine go on with its rescue for so long at most.
+pub(crate) fn bring_back(
+    lab: &mut Lab,
+    machine: usize,
+    rescue: &mut Rescue,
+    within: Span,
+) -> Result<(), Halt> {
+    let until = lab.now + within;
+    while lab.now < until && !rescue.is_done() {
+        lab.run_until(lab.now + STEP);
+        lab.with_host(machine, |host, now| host.go_on(now, rescue))
+            .transpose()?;
+    }
+    Ok(())
+}
+
+/// Compares all that came back with what was saved.
+pub(crate) fn compare_all(
+    lab: &Lab,
+    machine: usize,
+    rescue: &Rescue,
+    expected: &[&Made],
+) -> Result<(), Halt> {
     if !rescue.is_done() {
-        return Err(missing(&drill, anew));
+        return Err(missing(lab, machine));
     }
     for made in expected {
         let root = rescue.target(made.snapshot).join("files");

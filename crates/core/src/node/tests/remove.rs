@@ -195,3 +195,25 @@ fn two_devices_that_remove_a_third_one_apart_read_each_other() {
         assert!(!can_read(&world, stolen, epoch));
     }
 }
+
+#[test]
+fn what_a_stolen_device_forgets_its_owner_remembers_whatever_date_it_names() {
+    let (mut world, devices) = World::circle(3);
+    let owner = devices[0];
+    let stolen = another_device(&mut world, devices[1], 50);
+    let snapshots = vec![SnapshotId([7; 32])];
+    let forget = |forgotten| Command::Forget {
+        snapshots: snapshots.clone(),
+        forgotten,
+    };
+    // Its clock is years ahead.
+    let later = world.now + Span::days(1000);
+    let said = world.host(stolen).node.command(later, forget(true));
+    said.unwrap();
+    world.settle();
+    world.run(Span::secs(60));
+    assert_eq!(world.node(owner).forgotten().len(), 1);
+    world.command(owner, remove(stolen)).unwrap();
+    world.command(owner, forget(false)).unwrap();
+    assert!(world.node(owner).forgotten().is_empty());
+}
