@@ -233,6 +233,11 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
             names.device(device)
         ),
         Notice::SnapshotMade { snapshot } => format!("Snapshot {} was made.", snapshot.short()),
+        Notice::Tidied { snapshots, bytes } => format!(
+            "{} forgotten by your rules, {} at friends given up. To take it back: carryall prune --undo",
+            ui::count(*snapshots, "snapshot", "snapshots"),
+            ui::bytes(*bytes)
+        ),
     }
 }
 /// Says what came of a drill.

@@ -62,4 +62,13 @@ fn what_is_forgotten_is_pruned_into_a_friends_trash_and_comes_back() {
     assert_eq!(run.code, Some(0), "{run:?}\n{}", ada.log());
     let back = fs::read(to.join("docs/old.bin")).unwrap();
     assert!(back == noise(1, 2 << 20));
+
+    // By itself the node drops nothing new either.
+    ada.run(&["config", "keep_daily", "often"])
+        .refused(2, "it is how many to keep");
+    ada.ok(&["config", "keep_last", "1"]);
+    fs::write(folder.join("more.bin"), noise(3, 1 << 10)).unwrap();
+    ada.ok(&["backup", &path]);
+    ada.wait_settled();
+    assert_eq!(snapshots(&ada).len(), 3);
 }

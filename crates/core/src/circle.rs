@@ -304,8 +304,10 @@ impl Circle {
         let (mut siblings, mut strangers) = (0, 0);
         for (device, facts) in &self.feeds {
             let owner = facts.owner();
-            siblings +=
-                usize::from(*device != certificate.device && owner == Some(certificate.member));
+            // Who was removed makes room.
+            let stays = !self.standing.revoked_devices.contains(device);
+            let other = *device != certificate.device && stays;
+            siblings += usize::from(other && owner == Some(certificate.member));
             strangers += usize::from(owner.is_none_or(|owner| !self.standing.blessed(&owner)));
         }
         siblings += (self.introduced.iter())

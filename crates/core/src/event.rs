@@ -783,4 +783,11 @@ pub enum Notice {
         /// The snapshot.
         snapshot: SnapshotId,
     },
+    /// Snapshots were forgotten by the owner's rules, without being asked.
+    Tidied {
+        /// How many.
+        snapshots: u64,
+        /// Bytes at friends that only they needed, and that friends may drop.
+        bytes: u64,
+    },
 }

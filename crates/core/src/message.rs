@@ -168,6 +168,8 @@ pub enum Farewell {
     InviteForged,
     /// A message broke the protocol.
     ProtocolError,
+    /// The member, or the circle, has as many devices as there can be.
+    TooManyDevices,
 }
 
 /// Why a shard is not taken.

@@ -2,12 +2,15 @@
 //!
 //! Nothing secret is ever in it, and nothing that the program could find out by itself.
 
+mod keep;
+
 use std::{fs, io, num::NonZeroU64, path::Path};
 
 use carryall_core::policy::{self, Hours, Policy, Rule};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::keep::{Age, Keep, age};
 use crate::{api::config::Setting, atomic};
 
 /// The file's name in the home directory.
@@ -47,6 +50,8 @@ pub struct Config {
     pub beacon_port: u16,
     /// First TCP port that the loopback API tries; 0 means any.
     pub api_port: u16,
+    /// Which snapshots stay when the node forgets by itself.
+    pub keep: Keep,
 }
 
 /// Whether this device pays for its network by the byte.
@@ -124,6 +129,7 @@ impl Default for Config {
             port: 47_474,
             beacon_port: 47_473,
             api_port: crate::api::PORT,
+            keep: Keep::default(),
         }
     }
 }
@@ -229,7 +235,10 @@ impl Config {
             "port" => self.port = port("port", value)?,
             "beacon_port" => self.beacon_port = port("beacon_port", value)?,
             "api_port" => self.api_port = port("api_port", value)?,
-            _ => return Err(ConfigError::UnknownKey(key.to_owned())),
+            typed => match typed.strip_prefix("keep_") {
+                Some(rule) => self.keep.set(rule, value)?,
+                None => return Err(ConfigError::UnknownKey(key.to_owned())),
+            },
         }
         Ok(())
     }
@@ -251,7 +260,7 @@ impl Config {
             Metering::Yes => "yes",
             Metering::No => "no",
         };
-        vec![
+        let mut settings = vec![
             setting(
                 "watch",
                 self.watch.to_string(),
@@ -342,7 +351,9 @@ impl Config {
                 true,
                 "first TCP port the loopback API tries",
             ),
-        ]
+        ];
+        settings.extend(self.keep.settings());
+        settings
     }
 }
 

@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 
 use super::{Node, encounter::Stage};
 use crate::{
-    circle::{Circle, Verdict},
+    circle::{Circle, IntroductionError, Verdict},
     codec::Signature,
     entry::{Body, Certified, Claim, Founding, Invitation, SignedEntry},
     event::{CommandRefused, Effect, Gate, LinkId, Notice},
@@ -70,6 +70,14 @@ pub fn found(
         })
         .collect();
     (identity, entries)
+}
+
+/// Says why somebody is not let in whose proof holds.
+fn refused(error: IntroductionError) -> Farewell {
+    match error {
+        IntroductionError::TooManyDevices => Farewell::TooManyDevices,
+        _ => Farewell::NotAMember,
+    }
 }
 
 fn certified(identity: &Identity) -> Body {
@@ -222,8 +230,7 @@ impl Node {
                 let seq = self
                     .append(&Body::Admitted(admission))
                     .map_err(|_| Farewell::NotAMember)?;
-                let member = self.circle.introduce(&knock.certificate);
-                let member = member.map_err(|_| Farewell::InviteForged)?;
+                let member = self.circle.introduce(&knock.certificate).map_err(refused)?;
                 if !petname.is_empty() {
                     self.petnames.insert(member, petname);
                 }
@@ -232,9 +239,7 @@ impl Node {
                 seq + 1
             }
             Verdict::Welcome(_) => {
-                self.circle
-                    .introduce(&knock.certificate)
-                    .map_err(|_| Farewell::NotAMember)?;
+                self.circle.introduce(&knock.certificate).map_err(refused)?;
                 self.replan_all();
                 self.durable_len()
             }

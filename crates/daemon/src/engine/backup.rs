@@ -94,6 +94,11 @@ impl Engine {
             };
             // Whoever asked may have gone; the snapshot is made all the same.
             let _ = lines.send(line).await;
+            if engine.is_online()
+                && let Err(error) = engine.tidy().await
+            {
+                tracing::warn!(%error, "can't forget by the rules in the settings");
+            }
         });
         Ok(receiver)
     }

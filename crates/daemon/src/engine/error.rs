@@ -178,6 +178,9 @@ fn turned_away(farewell: Farewell) -> &'static str {
         Farewell::ForeignCircle => "this invite belongs to another circle",
         Farewell::NotAMember => "the circle does not accept this member: they were removed",
         Farewell::Version(_) => "the other device runs another version of this program",
+        Farewell::TooManyDevices => {
+            "there can be no more devices; remove one that is gone: carryall friends remove --device"
+        }
         Farewell::Done | Farewell::ProtocolError => "the other device broke off",
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use carryall_core::{
-    event::Command,
+    event::{Command, Notice},
     head::open_head,
     id::{DeviceId, SnapshotId},
     limits,
@@ -78,6 +78,26 @@ impl Engine {
             forgotten,
             dry_run: request.dry_run,
         })
+    }
+
+    /// Forgets by the rules in the settings, if there are any, and gives up what no snapshot needs since.
+    pub(super) async fn tidy(&self) -> Result<(), EngineError> {
+        let rules = self.config().keep.rules(clock::utc_offset());
+        if rules.are_empty() {
+            return Ok(());
+        }
+        let forget = ForgetRequest {
+            rules,
+            ..ForgetRequest::default()
+        };
+        let snapshots = self.forget(forget).await?.forgotten;
+        if snapshots > 0 {
+            let pruned = self.prune(PruneRequest::default()).await?;
+            let bytes = pruned.bytes_at_friends;
+            tracing::info!(snapshots, bytes, "forgotten by the rules in the settings");
+            self.notify(Notice::Tidied { snapshots, bytes });
+        }
+        Ok(())
     }
 
     /// Releases the packs that no listed snapshot needs.

@@ -396,6 +396,13 @@ fn a_member_has_so_many_devices() {
     }
     circle.take(&world.devices[&2].feed[0]).unwrap();
     assert!(circle.is_device(device_id(2)));
+    // Whoever is removed makes room.
+    let fifth = Author::new(world.circle, &[5; 32]).device();
+    let gone = circle.revocation(Subject::Device(fifth));
+    world.write(1, &Body::Revoked(gone));
+    let removal = world.devices[&1].feed.last().unwrap();
+    circle.take(removal).unwrap();
+    assert_eq!(circle.introduce(&certificate), Ok(person(1)));
 }
 
 #[test]
