@@ -95,6 +95,7 @@ const fn turned_away(farewell: Farewell) -> &'static str {
         Farewell::InviteUsed => "the invite was used already",
         Farewell::InviteForged => "the invite's proof does not hold",
         Farewell::ProtocolError => "we were not understood",
+        Farewell::TooManyDevices => "there can be no more devices",
     }
 }
 

@@ -16,6 +16,7 @@ mod retention;
 mod retrace;
 mod snapshots;
 mod status;
+mod turn;
 
 use std::{
     path::{Path, PathBuf},
@@ -29,6 +30,7 @@ use tokio::sync::{RwLock, broadcast, watch};
 
 pub(crate) use self::backup::context;
 pub use self::error::EngineError;
+use self::turn::Turns;
 use crate::{
     clock,
     config::Config,
@@ -68,9 +70,7 @@ struct Inner {
     live: RwLock<Option<Live>>,
     /// Held by the work of which only one may be under way.
     backing_up: Arc<tokio::sync::Mutex<()>>,
-    fetching: Arc<tokio::sync::Mutex<()>>,
-    /// Told when somebody waits for the right to fetch: a drill of nobody's wish gives way.
-    fetch_wanted: tokio::sync::Notify,
+    fetching: Turns,
 }
 
 /// Opens the vault in a home directory and starts its core. Must be called within a tokio runtime.
@@ -92,8 +92,7 @@ pub async fn open(home: &Path, options: OpenOptions) -> Result<Engine, EngineErr
         stopped,
         live: RwLock::new(None),
         backing_up: Arc::default(),
-        fetching: Arc::default(),
-        fetch_wanted: tokio::sync::Notify::default(),
+        fetching: Turns::default(),
     };
     let engine = Engine(Arc::new(inner));
     engine.start(node, store, options.net).await?;

@@ -101,7 +101,7 @@ impl Engine {
         budget: Budget,
         wish: Wish,
     ) -> Result<DrillReport, EngineError> {
-        let guard = Arc::new(self.may_fetch().await?);
+        let guard = Arc::new(self.may_fetch(wish != Wish::Nobody).await?);
         let job = self.job(None).await?;
         let reach = job.world.inbox.look(|node, now| node.packs_in_reach(now));
         let reach = reach.await?;
@@ -120,7 +120,7 @@ impl Engine {
         loop {
             let arrival = tokio::select! {
                 biased;
-                () = self.0.fetch_wanted.notified(), if wish == Wish::Nobody => {
+                () = self.0.fetching.wanted(), if wish == Wish::Nobody => {
                     return Err(EngineError::UnderWay("a restore"));
                 }
                 arrival = fetch.next() => arrival?,

@@ -3,18 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use carryall_core::{event::Command, record::PackRecord};
-use tokio::{
-    sync::{OwnedMutexGuard, mpsc},
-    time::{Instant, timeout},
-};
+use tokio::{sync::mpsc, time::timeout};
 
-use super::{Engine, EngineError, retrace};
+use super::{Engine, EngineError, retrace, turn::Turn};
 use crate::driver::{Arrival, World};
 
 /// Packs that wait for the reader: each takes some 17 MB.
 const ARRIVALS_WAITING_MAX: usize = 1;
-/// How long to wait for another fetch to end.
-const TURN_PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look whether somebody who has something came within reach.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -25,7 +20,7 @@ pub(super) struct Fetch {
     arrivals: mpsc::Receiver<Arrival>,
     missing: usize,
     patience: Duration,
-    _alone: Arc<OwnedMutexGuard<()>>,
+    _alone: Arc<Turn>,
 }
 
 impl Engine {
@@ -34,7 +29,7 @@ impl Engine {
         &self,
         packs: Vec<PackRecord>,
         patience: Duration,
-        guard: Arc<OwnedMutexGuard<()>>,
+        guard: Arc<Turn>,
     ) -> Result<Fetch, EngineError> {
         let world = self.world().await?;
         let (sender, arrivals) = mpsc::channel(ARRIVALS_WAITING_MAX);
@@ -50,19 +45,10 @@ impl Engine {
         })
     }
 
-    /// Takes the right to fetch. What the node learns by itself is over in moments.
-    pub(super) async fn may_fetch(&self) -> Result<OwnedMutexGuard<()>, EngineError> {
-        let busy = EngineError::UnderWay("a restore");
-        let free = self.0.fetching.clone().lock_owned();
-        tokio::pin!(free);
-        let deadline = Instant::now() + TURN_PATIENCE;
-        while Instant::now() < deadline {
-            self.0.fetch_wanted.notify_waiters();
-            if let Ok(guard) = timeout(LOOK_EVERY, &mut free).await {
-                return Ok(guard);
-            }
-        }
-        Err(busy)
+    /// Takes the right to fetch: for somebody who asked, or for what the node learns by itself.
+    pub(super) async fn may_fetch(&self, asked: bool) -> Result<Turn, EngineError> {
+        let turn = self.0.fetching.take(asked).await;
+        turn.map_err(|_| EngineError::UnderWay("a restore"))
     }
 }
 

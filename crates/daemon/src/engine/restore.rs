@@ -24,12 +24,12 @@ use carryall_store::{
     restore::{Plan, RestoreError, RestoreReport, Restorer},
 };
 use tokio::{
-    sync::{OwnedMutexGuard, mpsc},
+    sync::mpsc,
     task::{JoinHandle, JoinSet},
     time::{Instant, sleep},
 };
 
-use super::{Engine, EngineError, backup::context, blocking};
+use super::{Engine, EngineError, backup::context, blocking, turn::Turn};
 use crate::{
     api::{
         Failure, path,
@@ -55,7 +55,7 @@ pub(super) struct Job {
     pub(super) keys: VaultKeys,
     patience: Duration,
     /// The right to fetch, once taken.
-    guard: Option<Arc<OwnedMutexGuard<()>>>,
+    guard: Option<Arc<Turn>>,
 }
 
 /// What is to be restored.
@@ -78,7 +78,7 @@ impl Engine {
         let mut job = self
             .job(request.patience_secs.map(Duration::from_secs))
             .await?;
-        job.guard = Some(Arc::new(self.may_fetch().await?));
+        job.guard = Some(Arc::new(self.may_fetch(true).await?));
         let target = PathBuf::from(OsString::from_vec(path::to_bytes(&request.to)));
         if !target.is_absolute() {
             return Err(EngineError::RelativePath(request.to));
@@ -193,10 +193,10 @@ impl Engine {
         })
     }
 
-    async fn guard_of(&self, job: &Job) -> Result<Arc<OwnedMutexGuard<()>>, EngineError> {
+    async fn guard_of(&self, job: &Job) -> Result<Arc<Turn>, EngineError> {
         match &job.guard {
             Some(guard) => Ok(guard.clone()),
-            None => Ok(Arc::new(self.may_fetch().await?)),
+            None => Ok(Arc::new(self.may_fetch(false).await?)),
         }
     }
 
