@@ -24,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long the node waits by itself for somebody who has what it wants to learn.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Snapshots in a row that nobody in reach can tell of before the rest waits, too.
+const MISSES_MAX: u32 = 8;
+
 /// Learns snapshots of this member's other devices whenever one shows up, until the engine stops.
 pub(super) async fn keep_recalling(engine: Engine) {
     let mut seen = None;
@@ -108,13 +111,13 @@ impl Engine {
     /// Learns the snapshots of this member's devices that are not known here, with what friends
     /// have of them.
     pub(super) async fn recall(&self, patience: Duration) -> Result<(), EngineError> {
-        let job = self.job(Some(patience)).await?;
+        let mut job = self.job(Some(patience)).await?;
         let heads = job
             .world
             .inbox
             .look(|node, _| heads(node, Whose::Member))
             .await?;
-        let mut any = false;
+        let (mut any, mut misses, mut missed) = (false, 0, None);
         // The newest leads to the older ones.
         for head in heads.into_iter().rev() {
             let (working, known) = (job.clone(), head.snapshot);
@@ -122,18 +125,32 @@ impl Engine {
                 let snapshots = working.world.store.catalogue.snapshots()?;
                 Ok(snapshots.iter().any(|row| row.id == known))
             });
-            if !is_known.await? {
-                any = true;
-                self.study(&job, move |context| index::learn(context, &head))
-                    .await?;
+            if is_known.await? {
+                continue;
+            }
+            let learn = move |context: &Context<'_>| index::learn(context, &head);
+            match self.study(&job, learn).await {
+                Ok(()) => (any, misses) = (true, 0),
+                // A stolen device may have made it up, to hide the others.
+                Err(EngineError::Browse(error)) => {
+                    tracing::warn!(%error, "a snapshot can't be learnt");
+                }
+                Err(error @ EngineError::OutOfReach(_)) => {
+                    job.patience = Duration::ZERO;
+                    missed.get_or_insert(error);
+                    misses += 1;
+                }
+                Err(error) => return Err(error),
+            }
+            if misses == MISSES_MAX {
+                break;
             }
         }
         if any {
             self.drop_forgotten().await?;
-            self.tell_packs(&job).await
-        } else {
-            Ok(())
+            self.tell_packs(&job).await?;
         }
+        missed.map_or(Ok(()), Err)
     }
 
     /// Forgets the catalogue and learns it anew from this device's own heads.

@@ -53,7 +53,7 @@ const LINES_WAITING_MAX: usize = 16;
 pub(super) struct Job {
     pub(super) world: World,
     pub(super) keys: VaultKeys,
-    patience: Duration,
+    pub(super) patience: Duration,
     /// The right to fetch, once taken.
     guard: Option<Arc<Turn>>,
 }
