@@ -182,9 +182,9 @@ fn what_two_friends_and_then_the_owner_lose_comes_back() {
     two_friends_vanish_and_then_the_owner(8, 1);
 }
 
-/// `cargo test --release --workspace --test repair -- --ignored`
+/// `cargo test --workspace --test repair -- --ignored`
 #[test]
-#[ignore = "takes minutes, and 12 GiB of disk"]
+#[ignore = "takes two minutes, and 12 GiB of disk"]
 fn two_gib_that_two_friends_and_then_the_owner_lose_come_back() {
     two_friends_vanish_and_then_the_owner(512, 20);
 }

@@ -453,8 +453,10 @@ impl Node {
             .proved_spread(record, &self.circle, self.member, self.now);
         let small = record.kind == PackKind::Small && pack.available;
         let settled = small && members.len() >= 2 * usize::from(record.coding.k);
-        let target = members_target(record.kind, &record.coding, self.others());
-        let complete = members.len() >= target && self.is_respooled(id);
+        let complete = self.is_respooled(id) && {
+            let target = members_target(record.kind, &record.coding, self.others());
+            members.len() >= target.min(self.others_left())
+        };
         if settled || complete {
             self.unspool(id);
         }

@@ -211,6 +211,15 @@ impl Node {
         self.repair.respooled.contains(&pack)
     }
 
+    /// Returns how many other members there are who are not gone for good: more can't hold anything.
+    pub(super) fn others_left(&self) -> usize {
+        let is_here = |member: &MemberId| {
+            let mut devices = self.circle.devices_of(*member);
+            *member != self.member && devices.any(|device| !self.gone.contains(&device))
+        };
+        self.circle.members().filter(is_here).count()
+    }
+
     /// Others have all that they shall have: the spooled copy may go. Should some of them lose theirs,
     /// the rest can bring it back.
     pub(super) fn unspool(&mut self, pack: PackId) {

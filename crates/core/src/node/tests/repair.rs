@@ -424,3 +424,25 @@ fn absence_makes_nobody_one_who_is_met_seldom() {
     world.days(4);
     assert_eq!(world.node(owner).gone, BTreeSet::from([away]));
 }
+
+/// Packs that were brought back for it filled the spool's share of repairs for good, since those who
+/// are gone for good never got theirs.
+#[test]
+fn a_repair_ends_when_all_who_are_left_have_their_part() {
+    let (mut world, devices) = World::circle(6);
+    let owner = devices[0];
+    let pack = world.back_up(owner, 1, PackKind::Large, 60_000);
+    world.run(Span::secs(60));
+    let before = world.placed(owner, pack);
+    lose_sources(&mut world, owner, pack);
+    let holds = |device: &&DeviceId| before.contains(&world.node(**device).member());
+    let lost: Vec<DeviceId> = devices[1..].iter().filter(holds).take(2).copied().collect();
+    for device in &lost {
+        world.switch_off(*device);
+    }
+    world.days(36);
+    assert_eq!(world.node(owner).gone.len(), 2);
+    assert_eq!(world.placed(owner, pack).len(), 3);
+    assert!(world.hosts[&owner].unspooled.contains(&pack));
+    assert!(!world.node(owner).is_respooled(pack));
+}
