@@ -164,8 +164,11 @@ fn code(c: &mut Criterion) {
     let pack = full_pack(&vault()).bytes;
     let mut group = c.benchmark_group("code");
     group.throughput(Throughput::Bytes(pack.len() as u64));
-    for k in [1, 4, 8] {
-        let coding = Coding::new(k, pack.len()).unwrap();
+    let usual = [1, 4, 8].map(|k| Coding::new(k, pack.len()).unwrap());
+    // Twice as many as needed, as others are compared with: see bench/coding.sh.
+    let twice = usual[1..].iter().map(|it| Coding { n: 2 * it.k, ..*it });
+    for coding in usual.into_iter().chain(twice) {
+        let k = coding.k;
         let name = format!("k={k} n={}", coding.n);
         group.bench_function(format!("encode {name}"), |b| {
             b.iter(|| black_box(encode(&pack, &coding).unwrap().len()));

@@ -197,6 +197,8 @@ pub const MEETINGS_MAX: usize = 8192;
 pub const MEMBER_MEETINGS_MAX: usize = 512;
 /// Habits are looked for in so many weeks. What is older weighs under 2 % of this week.
 pub const HABIT_WEEKS: u32 = 26;
+/// Who may be met soon is thought about again after this long: habits have hours.
+pub const CHANCES_VALID: Span = Span::hours(1);
 
 /// Released shards stay in the trash for more than so many observed days.
 pub const TRASH_DAYS: u32 = 30;

@@ -47,7 +47,7 @@ use crate::{
     limits,
     message::{Farewell, Message},
     placement::members_target,
-    plan::{Order, Viewpoint, Wants},
+    plan::{Order, Stance, Viewpoint, Wants},
     policy::{Policy, Strain},
     record::{PackKind, PackRecord},
     time::Timestamp,
@@ -85,6 +85,8 @@ pub struct Node {
     /// Who is near, for the history.
     pub(crate) presences: Presences,
     pub(crate) habits: Habits,
+    /// When it was thought about who may be met soon.
+    chances_made: Option<Timestamp>,
     fetching: Fetching,
     pub(crate) knocking: Option<door::Knocking>,
     /// Shards stored for others whose receipts are not written yet.
@@ -97,8 +99,6 @@ pub struct Node {
     audit_floor: Timestamp,
     /// When each holder was last asked for what it need not have been.
     spot_checks: BTreeMap<DeviceId, Timestamp>,
-    /// Members who fail too often: they get what nobody else can take.
-    doubted: BTreeSet<MemberId>,
     /// When this device began with nothing but the words, while it keeps the recovery key's secret.
     recovered: Option<Timestamp>,
     /// Something changed that bears on the vault's keys.
@@ -112,15 +112,17 @@ pub struct Node {
     thick: release::Thick,
     /// Which snapshots the owner no longer wants to see.
     memory: forget::Memory,
-    /// Devices that were away for so long that what they keep goes to others.
-    pub(crate) gone: BTreeSet<DeviceId>,
     repair: repair::Repair,
     scrub: scrub::Scrub,
     /// Packs that friends alone could not rebuild when last looked at.
     unsafe_packs: BTreeSet<PackId>,
     pub(crate) petnames: BTreeMap<MemberId, String>,
-    order: Order,
+    pub(crate) stance: Stance,
     wants: Wants,
+    /// The digest of what we know, if that has not changed since it was made.
+    pub(crate) news: Option<[u8; 4]>,
+    /// See [`Node::names`].
+    pub(crate) names: u64,
     /// Changes whenever plans made before are out of date altogether.
     generation: u64,
     nonce: u64,
@@ -156,6 +158,7 @@ impl Node {
             paused: None,
             presences: Presences::default(),
             habits: Habits::default(),
+            chances_made: None,
             fetching: Fetching::default(),
             knocking: None,
             receipts: BTreeMap::new(),
@@ -164,11 +167,9 @@ impl Node {
             outcomes_due: None,
             audit_floor: Timestamp(0),
             spot_checks: BTreeMap::new(),
-            doubted: BTreeSet::new(),
             recovered,
             keys_due: true,
             wraps_seen: BTreeMap::new(),
-            gone: BTreeSet::new(),
             repair: repair::Repair::default(),
             scrub: scrub::Scrub::default(),
             unopened: Vec::new(),
@@ -177,8 +178,10 @@ impl Node {
             memory: forget::Memory::default(),
             unsafe_packs: BTreeSet::new(),
             petnames: BTreeMap::new(),
-            order: Order::default(),
+            stance: Stance::default(),
             wants: Wants::default(),
+            news: None,
+            names: 0,
             generation: 0,
             nonce: 0,
             effects: VecDeque::new(),
@@ -190,7 +193,7 @@ impl Node {
     /// Chooses another order of encounters than the plan's, for comparison.
     #[must_use]
     pub fn with_order(mut self, order: Order) -> Self {
-        self.order = order;
+        self.stance.order = order;
         self
     }
 
@@ -323,6 +326,7 @@ impl Node {
         self.flush_outcomes_if_due();
         self.release_surplus_if_due();
         self.watch_encounters();
+        self.relay_if_due();
         self.watch_probes();
         self.watch_presences();
         self.scrub_if_due();
@@ -405,6 +409,7 @@ impl Node {
 
     /// Goes on with whatever the last event made possible.
     fn drive(&mut self) {
+        self.news = Some(self.news());
         self.end_pause();
         self.keep_keys();
         self.obey();
@@ -419,7 +424,7 @@ impl Node {
     }
 
     pub(crate) fn view(&self) -> Viewpoint<'_> {
-        Viewpoint::new(&self.circle, self.member, self.order).without(&self.doubted, &self.gone)
+        Viewpoint::new(&self.circle, self.member, &self.stance)
     }
 
     /// Returns how many other members there are.

@@ -48,6 +48,9 @@ impl Chances {
     /// those with the least chance elsewhere go to `member` first: the others can wait for somebody
     /// who is met often.
     pub fn elsewhere(&self, spread: &Spread, member: MemberId) -> u32 {
+        if self.0.is_empty() {
+            return 0;
+        }
         let holds = |it: &MemberId| spread.get(it).is_some_and(|held| !held.is_empty());
         let missed = (self.0.iter())
             .filter(|(it, _)| **it != member && !holds(it))

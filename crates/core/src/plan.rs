@@ -1,8 +1,8 @@
 //! The plan of an encounter: what to put on the peer's shelf, in which order.
 //!
 //! An encounter may end at any byte, so the order is the policy: metadata first, then what is least
-//! safe, then what is newest, then what is small. How new a pack is, its newest file says: within one
-//! first backup of years, today's photos go first.
+//! safe, then what hardly anybody else may be met for soon, then what is newest, then what is small.
+//! How new a pack is, its newest file says: within one first backup of years, today's photos go first.
 //!
 //! Several encounters may go on at once, and each changes how urgent things are for the others. So a
 //! [`Queue`] only remembers how urgent each pack was when it was queued, and looks again when the pack
@@ -20,6 +20,7 @@ use crate::{
     health::{Spread, holders, union},
     id::{DeviceId, MemberId, PackId},
     inventory::{Inventory, OwnPack},
+    outlook::Chances,
     placement::{members_target, next_shard},
     policy::Bulk,
     record::{Coding, PackKind, PackRecord},
@@ -37,6 +38,19 @@ pub enum Order {
     OldestFirst,
 }
 
+/// What an owner thinks of the others, and the order it wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stance {
+    /// Which order was chosen.
+    pub order: Order,
+    /// Members who could not show what they said they keep too often to be relied on.
+    pub doubted: BTreeSet<MemberId>,
+    /// Devices that are gone for good, by all that is known: what they hold is to be made good.
+    pub gone: BTreeSet<DeviceId>,
+    /// Who may be met soon.
+    pub chances: Chances,
+}
+
 /// From whose point of view a plan is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Viewpoint<'a> {
@@ -46,55 +60,32 @@ pub struct Viewpoint<'a> {
     pub me: MemberId,
     /// How many other members there are.
     pub others: usize,
-    /// Which order was chosen.
-    pub order: Order,
-    /// Members who could not show what they said they keep too often to be relied on.
-    pub doubted: &'a BTreeSet<MemberId>,
-    /// Devices that are gone for good, by all that is known: what they hold is to be made good.
-    pub gone: &'a BTreeSet<DeviceId>,
+    /// What is thought of them.
+    pub stance: &'a Stance,
 }
-
-static NOBODY: BTreeSet<MemberId> = BTreeSet::new();
-static NOTHING: BTreeSet<DeviceId> = BTreeSet::new();
 
 impl<'a> Viewpoint<'a> {
     /// Returns the point of view of `me`.
-    pub fn new(circle: &'a Circle, me: MemberId, order: Order) -> Self {
+    pub fn new(circle: &'a Circle, me: MemberId, stance: &'a Stance) -> Self {
         let others = circle.members().filter(|member| *member != me).count();
         Self {
             circle,
             me,
             others,
-            order,
-            doubted: &NOBODY,
-            gone: &NOTHING,
-        }
-    }
-
-    /// Returns the point of view of somebody who doubts these members, and takes these devices for
-    /// gone.
-    #[must_use]
-    pub const fn without(
-        self,
-        doubted: &'a BTreeSet<MemberId>,
-        gone: &'a BTreeSet<DeviceId>,
-    ) -> Self {
-        Self {
-            doubted,
-            gone,
-            ..self
+            stance,
         }
     }
 
     /// Tells whether others than `member` should get what is left of a pack that friends can rebuild:
     /// `member` is doubted, and there are enough who aren't and have nothing of it yet.
     fn prefers_others(&self, record: &PackRecord, placed: &Spread, member: MemberId) -> bool {
-        if !self.doubted.contains(&member) || union(placed).len() < u32::from(record.coding.k) {
+        let doubted = &self.stance.doubted;
+        if !doubted.contains(&member) || union(placed).len() < u32::from(record.coding.k) {
             return false;
         }
-        let reliable = |it: &&MemberId| **it != self.me && !self.doubted.contains(*it);
+        let reliable = |it: &&MemberId| **it != self.me && !doubted.contains(*it);
         let holding = placed.keys().filter(reliable).count();
-        let everybody = self.others - self.doubted.len().min(self.others);
+        let everybody = self.others - doubted.len().min(self.others);
         let target = members_target(record.kind, &record.coding, self.others);
         everybody.saturating_sub(holding) >= target.saturating_sub(holders(placed))
     }
@@ -105,20 +96,22 @@ impl<'a> Viewpoint<'a> {
 pub struct Urgency {
     is_data: bool,
     safety: usize,
+    /// Tenths of a chance that somebody else is met soon who could take the pack.
+    elsewhere: u32,
     age: Reverse<u64>,
     bytes: u32,
 }
 
 impl Urgency {
-    fn of(pack: &OwnPack, placed: &Spread, view: Viewpoint<'_>) -> Self {
+    fn of(pack: &OwnPack, placed: &Spread, view: Viewpoint<'_>, member: MemberId) -> Self {
         let record = &pack.record;
-        match view.order {
+        match view.stance.order {
             Order::Plan => {
                 let promised = copies(&record.coding, placed);
                 let held = if pack.is_underway() {
                     copies(
                         &record.coding,
-                        &pack.held_spread(view.circle, view.me, view.gone),
+                        &pack.held_spread(view.circle, view.me, &view.stance.gone),
                     )
                 } else {
                     promised
@@ -127,6 +120,7 @@ impl Urgency {
                     is_data: record.kind != PackKind::Metadata,
                     // What is only on its way counts half.
                     safety: held + promised,
+                    elsewhere: view.stance.chances.elsewhere(placed, member) / 100,
                     age: Reverse(record.newest.0),
                     bytes: record.bytes,
                 }
@@ -141,6 +135,7 @@ impl Urgency {
         Self {
             is_data: false,
             safety: 0,
+            elsewhere: 0,
             age: Reverse(u64::MAX - number),
             bytes: 0,
         }
@@ -171,12 +166,12 @@ pub fn assess(pack: &OwnPack, view: Viewpoint<'_>, member: MemberId) -> Option<(
         return None;
     }
     let record = &pack.record;
-    let placed = pack.placed_spread(view.circle, view.me, view.gone);
+    let placed = pack.placed_spread(view.circle, view.me, &view.stance.gone);
     let index = next_shard(record.kind, &record.coding, &placed, member, view.others)?;
     if view.prefers_others(record, &placed, member) {
         return None;
     }
-    Some((Urgency::of(pack, &placed, view), index))
+    Some((Urgency::of(pack, &placed, view, member), index))
 }
 
 /// Tells whether `member` should get anything at all. It may look at every pack; see [`Wants`].
@@ -194,7 +189,7 @@ fn belongs(pack: &OwnPack, view: Viewpoint<'_>, bulk: Bulk) -> bool {
         Bulk::Nothing => false,
         Bulk::Urgent if record.kind == PackKind::Metadata => true,
         Bulk::Urgent => {
-            let placed = pack.placed_spread(view.circle, view.me, view.gone);
+            let placed = pack.placed_spread(view.circle, view.me, &view.stance.gone);
             union(&placed).len() < u32::from(record.coding.k)
         }
         Bulk::Everything => true,

@@ -168,7 +168,13 @@ impl Node {
 
     /// Returns the digest of what we know, for our beacon.
     pub fn news(&self) -> [u8; 4] {
-        circle::news(self.tips())
+        self.news.unwrap_or_else(|| circle::news(self.tips()))
+    }
+
+    /// Returns a number that changes whenever it may have changed who is who on the wire: the circle's
+    /// names, and those of open invites.
+    pub const fn names(&self) -> u64 {
+        self.names
     }
 
     /// Tells whether there is nothing to do and nobody near who knows anything else: the slower rhythm
@@ -200,7 +206,7 @@ impl Node {
             let bytes = u64::from(record.bytes);
             let proved = pack.proved_spread(&self.circle, self.member, now);
             let now_health = health(&record.coding, &proved);
-            let claimed = pack.placed_spread(&self.circle, self.member, &self.gone);
+            let claimed = pack.placed_spread(&self.circle, self.member, &self.stance.gone);
             safety.packs += 1;
             safety.bytes += bytes;
             safety.bytes_safe += if now_health > 0 { bytes } else { 0 };
@@ -283,7 +289,7 @@ impl Node {
             turned_away: self.contacts.has_turned_away(device),
             shown: (self.inventory.track(device))
                 .map_or_else(Tally::default, |track| track.over(track::SHOWN, now)),
-            gone: self.gone.contains(&device),
+            gone: self.stance.gone.contains(&device),
         }
     }
 
@@ -413,7 +419,7 @@ impl Node {
     /// enough of it, by their word. One that lies only here can't be had back, so a new one stays.
     pub fn may_release(&self, pack: &PackRecord, now: Timestamp) -> bool {
         let held = self.inventory.pack(pack.id).map(|pack| {
-            let spread = pack.held_spread(&self.circle, self.member, &self.gone);
+            let spread = pack.held_spread(&self.circle, self.member, &self.stance.gone);
             union(&spread).len() >= u32::from(pack.record.coding.k)
         });
         held == Some(true) || now.since(pack.made) > limits::KEEP_RECENT

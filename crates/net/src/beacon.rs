@@ -64,8 +64,8 @@ impl BeaconVoice {
 /// What the beacon is told while it runs.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Speak like this, listen for those.
-    Voice(BeaconVoice, BeaconTable),
+    /// Speak like this, listen for those; for the same as before if none are named.
+    Voice(BeaconVoice, Option<BeaconTable>),
     /// Speak now, and twice more soon.
     Announce,
 }
@@ -160,7 +160,9 @@ impl Speaker {
                 if before.is_some_and(|before| before.news != voice.news) {
                     self.timetable.hasten(Instant::now(), random);
                 }
-                self.sieve.set(table);
+                if let Some(table) = table {
+                    self.sieve.set(table);
+                }
                 self.voice = Some(voice);
                 renamed
             }

@@ -168,7 +168,12 @@ impl Net {
 
     /// Sets what our beacons say and whose we recognise. New seeds begin a burst.
     pub fn set_beacon(&self, voice: BeaconVoice, table: BeaconTable) {
-        self.order(Order::Voice(voice, table));
+        self.order(Order::Voice(voice, Some(table)));
+    }
+
+    /// Sets what the beacon says, and nothing about whom it listens for.
+    pub fn set_voice(&self, voice: BeaconVoice) {
+        self.order(Order::Voice(voice, None));
     }
 
     /// Begins a burst of beacons: something changed that others should hear of soon.

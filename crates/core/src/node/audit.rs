@@ -390,8 +390,8 @@ impl Node {
         };
         let members = self.circle.devices().filter(|it| doubtful(it.0));
         let doubted: BTreeSet<MemberId> = members.map(|it| it.1).collect();
-        if doubted != self.doubted {
-            self.doubted = doubted;
+        if doubted != self.stance.doubted {
+            self.stance.doubted = doubted;
             self.replan_all();
         }
     }

@@ -72,6 +72,12 @@ impl Contact {
         self.near.is_some_and(|near| now.since(near) <= valid)
     }
 
+    /// Tells whether it would probably answer: its beacon was heard lately, or it was met.
+    fn is_in_reach(&self, now: Timestamp, valid: Span) -> bool {
+        let met = |at| !self.unreached && now.since(at) <= valid;
+        self.is_near(now, valid) || self.last_met.is_some_and(met)
+    }
+
     fn is_eager(&self, now: Timestamp) -> bool {
         now < self.eager_until
     }
@@ -126,6 +132,8 @@ struct Candidate {
     device: DeviceId,
     reason: Reason,
     near: bool,
+    /// It is near, or answered lately.
+    in_reach: bool,
     /// Dials in a row that came to nothing.
     failures: u32,
     addresses: Vec<SocketAddr>,
@@ -149,6 +157,8 @@ pub(crate) struct Contacts {
     wanting: bool,
     /// How many devices were near when last looked.
     crowd: usize,
+    /// How many were in reach, by a beacon or by an encounter.
+    company: usize,
     gossip: Gossip,
 }
 
@@ -298,8 +308,9 @@ impl Contacts {
     /// Looks how many devices are near.
     fn count(&mut self, now: Timestamp) {
         let valid = self.near_valid();
-        let contacts = self.contacts.values();
-        self.crowd = contacts.filter(|it| it.is_near(now, valid)).count();
+        let contacts = || self.contacts.values();
+        self.crowd = contacts().filter(|it| it.is_near(now, valid)).count();
+        self.company = (contacts().filter(|it| it.is_in_reach(now, valid))).count();
     }
 
     /// Tells whether there was a reason to dial somebody when last looked.
@@ -448,7 +459,9 @@ impl Node {
         let now = self.now;
         let contact = self.contacts.contacts.get(&device);
         let contact = contact.cloned().unwrap_or_default();
-        let near = contact.is_near(now, self.contacts.near_valid());
+        let valid = self.contacts.near_valid();
+        let near = contact.is_near(now, valid);
+        let in_reach = contact.is_in_reach(now, valid);
         let Some(reason) = self.reason(member, device, &contact, news) else {
             if let Some(bar) = contact.bar.filter(|bar| bar.until > now) {
                 self.contacts.look_again(bar.until);
@@ -456,7 +469,7 @@ impl Node {
             return None;
         };
         self.contacts.wanting |= near || reason == Reason::Work;
-        self.contacts.gossip.wanted |= near && reason == Reason::News;
+        self.contacts.gossip.wanted |= in_reach && reason == Reason::News;
         if contact.dialling.is_some() {
             return None;
         }
@@ -485,6 +498,7 @@ impl Node {
             device,
             reason,
             near,
+            in_reach,
             failures: contact.failures,
             addresses,
         })
@@ -552,7 +566,14 @@ impl Node {
             return Some(Reason::Work);
         }
         let differs = match contact.news {
-            Some(_) if contact.unheard && contact.is_eager(self.now) => true,
+            // Where a crowd's beacons are heard, who is silent isn't here.
+            Some(_)
+                if contact.unheard
+                    && contact.is_eager(self.now)
+                    && self.contacts.crowd < limits::CROWD =>
+            {
+                true
+            }
             Some(theirs) => theirs != news,
             None => contact.is_eager(self.now),
         };

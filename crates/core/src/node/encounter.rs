@@ -62,6 +62,9 @@ pub(crate) struct Encounter {
     pub(crate) since: Timestamp,
     /// How much of each feed the peer has, as far as we know.
     pub(crate) theirs: BTreeMap<DeviceId, u64>,
+    /// The peer lacks entries of others that wait for company, and until when they do.
+    pub(crate) untold: bool,
+    pub(crate) relay_due: Timestamp,
     /// Ours, asked or streaming or not yet confirmed.
     pub(crate) sends: BTreeMap<ShardId, Outgoing>,
     /// Shards that we were asked for and are streaming.
@@ -124,6 +127,8 @@ impl Encounter {
             stage: Stage::AwaitingHello,
             since: now,
             theirs: BTreeMap::new(),
+            untold: false,
+            relay_due: now,
             sends: BTreeMap::new(),
             serves: BTreeSet::new(),
             receives: BTreeSet::new(),
@@ -155,6 +160,11 @@ impl Encounter {
 
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
+    }
+
+    /// Returns when to tell what others wrote, if some of it waits.
+    pub(crate) fn relay_at(&self) -> Option<Timestamp> {
+        (self.untold && self.is_open()).then_some(self.relay_due)
     }
 
     /// Nothing of ours is under way. What the peer asked of us is the peer's to wait for.
@@ -356,7 +366,7 @@ impl Node {
         let others: Vec<LinkId> = others.map(|(link, _)| *link).collect();
         let lost = encounter.stage != Stage::Closing || encounter.lost;
         let news = self.news();
-        let calm = encounter.idle_said && encounter.idle_heard;
+        let calm = encounter.idle_said && encounter.idle_heard && !encounter.untold;
         let told = calm.then_some(news);
         self.contacts.parted(
             peer,
@@ -536,6 +546,7 @@ impl Node {
         self.contacts.met(peer, self.now);
         self.is_back(peer);
         self.note_heard(peer);
+        self.consider_chances();
         self.tell_news(link);
     }
 
@@ -678,7 +689,12 @@ impl Node {
             let quiet = encounter
                 .quiet_since
                 .map(|since| since + patience(encounter.dialled));
-            [Some(ping.min(dead)), quiet, encounter.audit.timeout()]
+            [
+                Some(ping.min(dead)),
+                quiet,
+                encounter.audit.timeout(),
+                encounter.relay_at(),
+            ]
         })
         .flatten()
         .chain(disk)

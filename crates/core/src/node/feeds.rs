@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::Node;
+use super::{Node, encounter::Encounter};
 use crate::{
     circle::Change,
     codec::decode,
@@ -13,7 +13,7 @@ use crate::{
     key, limits,
     message::Farewell,
     record::PackKind,
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// What came before we had the key to open it, or knew whose it is.
@@ -88,11 +88,15 @@ impl Node {
     pub(super) fn appended(&mut self, len: u64) {
         while let Some((tip, _)) = self.hardening.front().filter(|(tip, _)| tip.len <= len) {
             self.durable = Some(*tip);
+            self.news = None;
             self.hardening.pop_front();
         }
         self.contacts.touch();
         self.welcome_admitted();
-        self.spread_news();
+        let links: Vec<LinkId> = self.encounters.keys().copied().collect();
+        for link in links {
+            self.tell_own(link);
+        }
     }
 
     /// Checks an entry against its feed and takes it in. Returns nothing if it was known.
@@ -116,6 +120,7 @@ impl Node {
 
     /// Draws the consequences of an entry that the circle has taken.
     fn absorb(&mut self, entry: &Entry, change: Change) {
+        self.news = None;
         if change == Change::Membership {
             self.replan_all();
             self.contacts.touch();
@@ -125,6 +130,14 @@ impl Node {
         let Ok(body) = Body::from_entry(entry) else {
             return;
         };
+        // Of these there are many, and none names anybody.
+        let bulk = matches!(
+            body,
+            Body::Head(_) | Body::Held(_) | Body::Audited(_) | Body::Obeyed(_) | Body::Located(_)
+        );
+        if change != Change::Nothing || !bulk {
+            self.names += 1;
+        }
         match body {
             Body::Held(receipts) if receipts.owner == self.member => {
                 self.open_receipts(entry.device, entry.seq, &receipts);
@@ -310,40 +323,89 @@ impl Node {
 
     /// Tells every peer what it lacks.
     fn spread_news(&mut self) {
+        let tips = self.tips();
         let links: Vec<LinkId> = self.encounters.keys().copied().collect();
         for link in links {
-            self.tell_news(link);
+            self.relay(link, &tips);
+        }
+    }
+
+    /// Goes on telling what waited for company, see [`Node::relay`].
+    pub(super) fn relay_if_due(&mut self) {
+        let now = self.now;
+        let due = |it: &Encounter| it.relay_at().is_some_and(|at| at <= now);
+        if self.encounters.values().any(due) {
+            self.spread_news();
         }
     }
 
     /// Tells a peer what it lacks.
     pub(super) fn tell_news(&mut self, link: LinkId) {
         let tips = self.tips();
-        let Some(encounter) = self.encounters.get_mut(&link) else {
+        self.relay(link, &tips);
+    }
+
+    /// Tells a peer what it lacks of what `tips` name. What others wrote goes at once among few; in a
+    /// crowd, where it comes from all sides, it is gathered: else each entry would cross each of n²
+    /// links by itself.
+    fn relay(&mut self, link: LinkId, tips: &[Tip]) {
+        let (now, own) = (self.now, self.device);
+        let open = self.encounters.values().filter(|it| it.is_open()).count();
+        let Some(encounter) = self.hearer(link) else {
             return;
         };
-        let known = |member| self.circle.is_member(member) || encounter.gate != Gate::Circle;
-        if !encounter.is_open() || !encounter.member.is_some_and(known) {
-            return;
+        if encounter.relay_due > now {
+            encounter.untold = true;
+            return self.tell_own(link);
         }
-        let mut runs = Vec::new();
+        encounter.untold = false;
+        let (mut runs, mut relayed) = (Vec::new(), false);
         for tip in tips {
             let theirs = encounter.theirs.entry(tip.device).or_default();
             if *theirs < tip.len {
+                relayed |= tip.device != own;
                 runs.push((tip.device, *theirs, tip.len));
                 *theirs = tip.len;
             }
         }
-        for (device, from, to) in runs {
-            self.stir(link);
-            self.progress(link);
-            self.effect(Effect::SendEntries {
-                link,
-                device,
-                from,
-                to,
-            });
+        if relayed && open >= limits::CROWD {
+            encounter.relay_due = now + Span(limits::GOSSIP_TURN.0.saturating_mul(open as u64));
         }
+        for (device, from, to) in runs {
+            self.tell(link, device, from, to);
+        }
+    }
+
+    /// Tells a peer what it lacks of our own feed.
+    fn tell_own(&mut self, link: LinkId) {
+        let (own, len) = (self.device, self.durable_len());
+        let Some(encounter) = self.hearer(link) else {
+            return;
+        };
+        let theirs = encounter.theirs.entry(own).or_default();
+        if *theirs < len {
+            let from = core::mem::replace(theirs, len);
+            self.tell(link, own, from, len);
+        }
+    }
+
+    /// Returns the encounter of a link if its peer may hear what we know.
+    fn hearer(&mut self, link: LinkId) -> Option<&mut Encounter> {
+        let encounter = self.encounters.get_mut(&link)?;
+        let known = |member| self.circle.is_member(member) || encounter.gate != Gate::Circle;
+        let may = encounter.is_open() && encounter.member.is_some_and(known);
+        may.then_some(encounter)
+    }
+
+    fn tell(&mut self, link: LinkId, device: DeviceId, from: u64, to: u64) {
+        self.stir(link);
+        self.progress(link);
+        self.effect(Effect::SendEntries {
+            link,
+            device,
+            from,
+            to,
+        });
     }
 
     /// Takes a new pack of ours.

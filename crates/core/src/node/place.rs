@@ -10,6 +10,7 @@ use crate::{
     plan::{Queue, Viewpoint, assess},
     policy::Bulk,
     record::PackKind,
+    time::Timestamp,
 };
 
 use super::encounter::Outgoing;
@@ -36,8 +37,7 @@ impl Node {
             return;
         }
         if encounter.planned != Some(self.generation) {
-            let view = Viewpoint::new(&self.circle, self.member, self.order)
-                .without(&self.doubted, &self.gone);
+            let view = Viewpoint::new(&self.circle, self.member, &self.stance);
             let queue = Queue::new(&mut self.wants, &self.inventory, view, member, bulk);
             let generation = self.generation;
             if let Some(encounter) = self.encounters.get_mut(&link) {
@@ -71,8 +71,7 @@ impl Node {
         link: LinkId,
         member: MemberId,
     ) -> Option<(PackKind, Outgoing, ShardId)> {
-        let view = Viewpoint::new(&self.circle, self.member, self.order)
-            .without(&self.doubted, &self.gone);
+        let view = Viewpoint::new(&self.circle, self.member, &self.stance);
         let encounter = self.encounters.get_mut(&link)?;
         if encounter.sends.len() >= limits::SENDS_IN_FLIGHT_MAX {
             return None;
@@ -107,8 +106,7 @@ impl Node {
             self.repair.look_at(id);
         }
         self.wants.look_at(&self.inventory, id);
-        let view = Viewpoint::new(&self.circle, self.member, self.order)
-            .without(&self.doubted, &self.gone);
+        let view = Viewpoint::new(&self.circle, self.member, &self.stance);
         for encounter in self.encounters.values_mut() {
             let Some(member) = encounter.member.filter(|_| encounter.planned.is_some()) else {
                 continue;
@@ -121,9 +119,24 @@ impl Node {
 
     /// Tells whether a member should get anything of ours that belongs to `bulk`.
     pub(super) fn wants_anything(&mut self, member: MemberId, bulk: Bulk) -> bool {
-        let view = Viewpoint::new(&self.circle, self.member, self.order)
-            .without(&self.doubted, &self.gone);
+        let view = Viewpoint::new(&self.circle, self.member, &self.stance);
         self.wants.anything(&self.inventory, view, member, bulk)
+    }
+
+    /// Thinks about who may be met soon, if that was long ago.
+    pub(super) fn consider_chances(&mut self) {
+        let now = self.now;
+        let recent = |made: Timestamp| now.since(made) < limits::CHANCES_VALID;
+        if self.chances_made.is_some_and(recent) {
+            return;
+        }
+        self.chances_made = Some(now);
+        let chances = self.chances(now);
+        if self.stance.chances != chances {
+            self.stance.chances = chances;
+            // What each member lacks is the same as before, only its order isn't.
+            self.generation += 1;
+        }
     }
 
     /// What anybody needs may have changed altogether.

@@ -162,7 +162,7 @@ impl Node {
             };
             let record = &pack.record;
             let (circle, me) = (&self.circle, self.member);
-            let claims = pack.claims(circle, me, &self.gone, self.now);
+            let claims = pack.claims(circle, me, &self.stance.gone, self.now);
             for claim in thin::surplus(record.kind, &record.coding, &claims, others) {
                 if let Some(shard) = record.shards.get(usize::from(claim.index)) {
                     surplus.entry(claim.device).or_default().push(*shard);

@@ -77,8 +77,8 @@ impl Node {
             .into_iter()
             .filter(|(device, member)| *member != self.member && self.is_gone(*device, *member));
         let gone: BTreeSet<DeviceId> = gone.map(|(device, _)| device).collect();
-        if gone != self.gone {
-            self.gone = gone;
+        if gone != self.stance.gone {
+            self.stance.gone = gone;
             self.replan_all();
             self.contacts.touch();
         }
@@ -86,7 +86,7 @@ impl Node {
 
     /// A device that was gone is back.
     pub(super) fn is_back(&mut self, device: DeviceId) {
-        if self.gone.remove(&device) {
+        if self.stance.gone.remove(&device) {
             self.replan_all();
         }
     }
@@ -155,14 +155,14 @@ impl Node {
     fn is_repairable(&self, pack: &OwnPack) -> bool {
         let record = &pack.record;
         let view = self.view();
-        let placed = pack.placed_spread(view.circle, view.me, view.gone);
+        let placed = pack.placed_spread(view.circle, view.me, &view.stance.gone);
         if crate::health::health(&record.coding, &placed) == 0 {
             return false;
         }
         let missing = placed.len() < members_target(record.kind, &record.coding, view.others);
         let takes = |member: MemberId| {
             next_shard(record.kind, &record.coding, &placed, member, view.others).is_some()
-                && !self.doubted.contains(&member)
+                && !self.stance.doubted.contains(&member)
                 && self.has_room(member)
         };
         let others = self
@@ -175,7 +175,7 @@ impl Node {
     fn has_room(&self, member: MemberId) -> bool {
         let mut devices = self.circle.devices_of(member);
         devices.any(|device| {
-            self.contacts.refusal(device, self.now).is_none() && !self.gone.contains(&device)
+            self.contacts.refusal(device, self.now).is_none() && !self.stance.gone.contains(&device)
         })
     }
 
@@ -215,7 +215,7 @@ impl Node {
     pub(super) fn others_left(&self) -> usize {
         let is_here = |member: &MemberId| {
             let mut devices = self.circle.devices_of(*member);
-            *member != self.member && devices.any(|device| !self.gone.contains(&device))
+            *member != self.member && devices.any(|device| !self.stance.gone.contains(&device))
         };
         self.circle.members().filter(is_here).count()
     }

@@ -87,6 +87,8 @@ struct World {
     /// Nothing arrives, and no dial succeeds.
     silent: bool,
     dials: usize,
+    /// How often anybody told a peer of entries of one feed.
+    tellings: usize,
     /// How many groups anybody was asked to show.
     proofs: usize,
 }
@@ -123,6 +125,7 @@ impl World {
             rates: BTreeMap::new(),
             silent: false,
             dials: 0,
+            tellings: 0,
             proofs: 0,
         };
         let (identity, entries) = found(identity(1), &[1; 32], now);
@@ -363,6 +366,7 @@ impl World {
                 from,
                 to,
             } => {
+                self.tellings += 1;
                 let range = usize::try_from(from).unwrap()..usize::try_from(to).unwrap();
                 let entries = self.hosts[&me].feeds[&device][range].to_vec();
                 for run in entries.chunks(8) {

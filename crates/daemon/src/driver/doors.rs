@@ -13,17 +13,23 @@ use carryall_core::{
 };
 use carryall_net::{BeaconVoice, Net};
 
-/// From what all doors follow, or changes whenever that does.
+/// From what the names of gates and beacons follow, or changes whenever that does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cause {
     circle: Option<CircleId>,
-    news: [u8; 4],
+    names: u64,
     /// The epochs whose gates are open.
     epochs: Vec<u64>,
     /// For how many epochs each way beacons are listened for.
     around: u32,
-    flags: Flags,
     knocking: Option<Gate>,
+}
+
+/// What our beacons say beside names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Word {
+    news: [u8; 4],
+    flags: Flags,
     idle: bool,
     crowd: usize,
 }
@@ -32,6 +38,7 @@ struct Cause {
 #[derive(Debug, Default)]
 pub(super) struct Doors {
     cause: Option<Cause>,
+    word: Option<Word>,
     knocking: Option<Gate>,
     gates: Gates,
 }
@@ -57,15 +64,23 @@ impl Doors {
         let times = node.gate_times(now);
         let cause = Cause {
             circle: node.identity().circle,
-            news: node.news(),
+            names: node.names(),
             epochs: times.iter().map(|time| gate::epoch(*time)).collect(),
             around: node.epochs_around(now),
-            flags: node.beacon_flags(),
             knocking: self.knocking,
+        };
+        let word = Word {
+            news: node.news(),
+            flags: node.beacon_flags(),
             idle: node.is_idle(),
             crowd: node.crowd(),
         };
+        let said = self.word.replace(word) == Some(word);
+        // News come in hundreds where many meet, and names cost a hash for each member and epoch.
         if self.cause.as_ref() == Some(&cause) {
+            if !said {
+                net.set_voice(self.voice_of(node));
+            }
             return;
         }
         self.gates = self.gates_of(node, now);

@@ -16,7 +16,7 @@ use crate::{
     time::{Span, Timestamp},
 };
 
-/// Dials for news alone, to devices near.
+/// Dials for news alone, to devices in reach.
 #[derive(Debug, Default)]
 pub(super) struct Gossip {
     /// There was a reason for such a dial when last looked.
@@ -48,7 +48,7 @@ impl Node {
         if candidates.is_empty() {
             return None;
         }
-        let near = self.contacts.crowd;
+        let near = self.contacts.company;
         let rng = &mut self.rng;
         let due = &mut self.contacts.gossip.due;
         let due = *due.get_or_insert_with(|| now + rest(near, rng.next_u32()));
@@ -66,10 +66,10 @@ impl Node {
 }
 
 impl Candidate {
-    /// Tells whether this would be a dial for news alone, to a device near. Others are dialled where
-    /// they may be, with little hope; there it takes many tries at a time.
+    /// Tells whether this would be a dial for news alone, to a device in reach. Others are dialled
+    /// where they may be, with little hope; there it takes many tries at a time.
     pub(super) fn is_gossip(&self) -> bool {
-        self.near && self.reason == Reason::News
+        self.in_reach && self.reason == Reason::News
     }
 }
 

@@ -76,3 +76,76 @@ fn in_a_crowd_one_dial_for_news_follows_the_other() {
     let least = Span(limits::GOSSIP_TURN.0 * 39);
     assert!(dials.windows(2).all(|it| it[1].since(it[0]) >= least));
 }
+
+/// Everybody talks to everybody, and each says something every half second.
+#[test]
+fn in_a_crowd_what_others_wrote_is_gathered() {
+    let count = 20;
+    let (mut world, devices) = office(count);
+    world.waiting = Some(Vec::new());
+    for (at, owner) in (1..).zip(&devices) {
+        world.back_up(*owner, at, PackKind::Metadata, 10_000);
+    }
+    world.run(Span::secs(20));
+    let pairs = devices.len() * (devices.len() - 1) / 2;
+    assert_eq!(
+        world.links.len(),
+        pairs,
+        "shards are under way on every link"
+    );
+    let before = world.tellings;
+    let rounds = 20;
+    for round in 0..rounds {
+        for (at, device) in devices.iter().enumerate() {
+            let to = world.node(devices[(at + 1) % devices.len()]).member();
+            let bytes = (20 << 30) + round;
+            world
+                .command(*device, Command::Offer { to, bytes })
+                .unwrap();
+        }
+        world.run(Span::millis(500));
+    }
+    world.run(Span::secs(10));
+    assert!(agree(&world, &devices));
+    // Each entry of one's own crosses each link at once, 20 times; those of others a few times.
+    let tellings = (world.tellings - before) / (2 * pairs);
+    let (own, others) = (rounds as usize, devices.len() - 2);
+    println!("{tellings} a link and direction");
+    assert!(tellings < own + others * own / 2, "{tellings}");
+}
+
+/// Some were met here whose beacons were not heard since: there may be too many to hear all.
+#[test]
+fn whoever_was_met_is_gossiped_with_too() {
+    let (mut world, me, others) = super::reach::crowd(40);
+    let mut now = world.now + Span::hours(1);
+    let node = &mut world.host(me).node;
+    for (at, device) in (0..).zip(&others) {
+        node.handle_event(now, super::reach::near(*device, [9; 4], at));
+        super::reach::dialled(node);
+    }
+    now = now + Span::secs(60);
+    node.handle_event(now, Event::Arrived);
+    others.iter().for_each(|it| node.contacts.met(*it, now));
+    super::reach::dialled(node);
+    let (mut dials, mut missed) = (Vec::new(), BTreeSet::new());
+    let end = now + Span::secs(60);
+    while now < end {
+        now = now + Span::millis(100);
+        node.handle_timeout(now);
+        for device in super::reach::dialled(node) {
+            // Whoever does not answer is dialled again by other rules.
+            if missed.insert(device) {
+                dials.push(now);
+            }
+            node.handle_event(now, Event::DialFailed { device });
+        }
+    }
+    assert!(dials.len() >= 6, "{dials:?}");
+    // Those who don't answer count no longer.
+    let least = Span(limits::GOSSIP_TURN.0 * 39 / 2);
+    assert!(
+        dials.windows(2).all(|it| it[1].since(it[0]) >= least),
+        "{dials:?}"
+    );
+}

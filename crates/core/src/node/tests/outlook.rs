@@ -95,3 +95,45 @@ fn all_is_safe_by_the_meeting_that_can_carry_it() {
     world.everybody_near();
     assert_eq!(world.node(devices[0]).safe_by(world.now), None);
 }
+
+/// Which of two packs is put first on the shelf of somebody who is hardly ever met: a newer one, or an
+/// older one for which hardly anybody else comes. Each is held by one other friend already.
+fn first_put(often: bool) -> (PackId, [PackId; 2]) {
+    let (mut world, devices) = World::circle(4);
+    for friend in &devices[1..] {
+        world.switch_off(*friend);
+    }
+    world.run(Span(limits::NEAR_VALID.0 + 60_000));
+    let me = devices[0];
+    let known: BTreeSet<PackId> = world.node(me).packs().map(|it| it.id).collect();
+    let mut packs = Vec::new();
+    for (seed, holder) in [(1, devices[1]), (2, devices[2])] {
+        world.back_up(me, seed, PackKind::Large, 10_000);
+        let made = |it: &&PackRecord| !known.contains(&it.id) && !packs.contains(&it.id);
+        let pack = world.node(me).packs().find(made).unwrap().clone();
+        packs.push(pack.id);
+        let inventory = &mut world.host(me).node.inventory;
+        inventory.note_receipt(holder, pack.shards[0], true, 0);
+        world.run(Span::secs(1));
+    }
+    if often {
+        met_weekly(&mut world, me, devices[1], 24 * 2, 2_000_000);
+    }
+    world.run(limits::CHANCES_VALID);
+    world.waiting = Some(Vec::new());
+    world.host(devices[3]).up = true;
+    world.run(Span::secs(20));
+    let waiting = world.waiting.as_ref().unwrap();
+    let (_, _, shard, _) = waiting.first().unwrap();
+    let (pack, _) = world.node(me).inventory.locate(*shard).unwrap();
+    (pack.record.id, [packs[0], packs[1]])
+}
+
+#[test]
+fn what_a_frequent_friend_can_take_later_waits() {
+    let (first, [_, newer]) = first_put(false);
+    assert_eq!(first, newer);
+    // The friend who holds the older one is met every week, and could take the newer one.
+    let (first, [older, _]) = first_put(true);
+    assert_eq!(first, older);
+}

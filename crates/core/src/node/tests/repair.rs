@@ -85,9 +85,9 @@ fn not_met_for_three_weeks_is_not_gone_and_five_weeks_are() {
     let shards = world.shard_bytes;
     world.days(21);
     assert_eq!(world.shard_bytes, shards, "nothing is moved");
-    assert!(world.node(owner).gone.is_empty());
+    assert!(world.node(owner).stance.gone.is_empty());
     world.days(15);
-    assert_eq!(world.node(owner).gone, BTreeSet::from([away]));
+    assert_eq!(world.node(owner).stance.gone, BTreeSet::from([away]));
     let after = world.placed(owner, pack);
     assert_eq!(after.len(), 4);
     assert!(!after.contains(&member));
@@ -97,7 +97,7 @@ fn not_met_for_three_weeks_is_not_gone_and_five_weeks_are() {
     world.host(away).up = true;
     world.everybody_near();
     world.run(Span::secs(60));
-    assert!(world.node(owner).gone.is_empty(), "it is back");
+    assert!(world.node(owner).stance.gone.is_empty(), "it is back");
     assert!(
         world.placed(owner, pack).contains(&member),
         "and has all it had"
@@ -116,7 +116,7 @@ fn an_owner_who_was_away_waits_a_day_before_repairs() {
     }
     world.run(Span::days(60));
     assert!(
-        world.node(owner).gone.is_empty(),
+        world.node(owner).stance.gone.is_empty(),
         "there is nobody who could tell"
     );
     let shards = world.shard_bytes;
@@ -124,12 +124,12 @@ fn an_owner_who_was_away_waits_a_day_before_repairs() {
     world.everybody_near();
     world.run(Span::hours(20));
     assert!(
-        world.node(owner).gone.is_empty(),
+        world.node(owner).stance.gone.is_empty(),
         "the others may come tomorrow"
     );
     assert_eq!(world.shard_bytes, shards);
     world.days(3);
-    assert_eq!(world.node(owner).gone.len(), 4);
+    assert_eq!(world.node(owner).stance.gone.len(), 4);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn what_is_thinned_is_not_repaired_and_what_is_repaired_is_not_thinned() {
     assert_eq!(world.moved(), moved);
     world.switch_off(first);
     world.days(40);
-    assert_eq!(world.node(owner).gone, BTreeSet::from([first]));
+    assert_eq!(world.node(owner).stance.gone, BTreeSet::from([first]));
     assert_eq!(world.shares(owner, pack), [1; 4]);
     assert_eq!(world.moved().2, 2);
     world.host(first).up = true;
@@ -420,9 +420,9 @@ fn absence_makes_nobody_one_who_is_met_seldom() {
     }
     world.switch_off(away);
     world.days(30);
-    assert!(world.node(owner).gone.is_empty());
+    assert!(world.node(owner).stance.gone.is_empty());
     world.days(4);
-    assert_eq!(world.node(owner).gone, BTreeSet::from([away]));
+    assert_eq!(world.node(owner).stance.gone, BTreeSet::from([away]));
 }
 
 /// Packs that were brought back for it filled the spool's share of repairs for good, since those who
@@ -441,7 +441,7 @@ fn a_repair_ends_when_all_who_are_left_have_their_part() {
         world.switch_off(*device);
     }
     world.days(36);
-    assert_eq!(world.node(owner).gone.len(), 2);
+    assert_eq!(world.node(owner).stance.gone.len(), 2);
     assert_eq!(world.placed(owner, pack).len(), 3);
     assert!(world.hosts[&owner].unspooled.contains(&pack));
     assert!(!world.node(owner).is_respooled(pack));

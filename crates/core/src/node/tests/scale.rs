@@ -89,8 +89,7 @@ fn a_terabyte_at_twenty_friends() {
     println!("a reason to dial: {:?}", began.elapsed());
     let began = Instant::now();
     let (circle, me) = (&node.circle, node.member);
-    let view =
-        crate::plan::Viewpoint::new(circle, me, node.order).without(&node.doubted, &node.gone);
+    let view = crate::plan::Viewpoint::new(circle, me, &node.stance);
     let mut queue = Queue::new(
         &mut node.wants,
         &node.inventory,
