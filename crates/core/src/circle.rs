@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     codec::{DecodeError, Signed},
-    entry::{Body, DeviceCertificate, Entry, Founding, MemberCard, SignedEntry},
+    entry::{Body, CheckSignature, DeviceCertificate, Entry, Founding, MemberCard, SignedEntry},
     feed::{FeedError, certified},
     id::{CircleId, DeviceId, InviteId, MemberId},
     limits,
@@ -152,19 +152,32 @@ impl Circle {
 
     /// Checks an entry from anywhere against the feed it belongs to, and learns from it.
     pub fn take(&mut self, signed: &SignedEntry) -> Result<(Entry, Change), FeedError> {
-        let entry = self.check(signed)?;
+        self.take_by(signed, SignedEntry::check_signature)
+    }
+
+    /// The same, where signatures are checked in another way.
+    pub fn take_by(
+        &mut self,
+        signed: &SignedEntry,
+        check: CheckSignature,
+    ) -> Result<(Entry, Change), FeedError> {
+        let entry = self.check_by(signed, check)?;
         let change = self.apply(&entry, signed);
         Ok((entry, change))
     }
 
     /// Returns the entry if it is the next one of its feed, and there is room for that feed.
     pub fn check(&self, signed: &SignedEntry) -> Result<Entry, FeedError> {
+        self.check_by(signed, SignedEntry::check_signature)
+    }
+
+    fn check_by(&self, signed: &SignedEntry, check: CheckSignature) -> Result<Entry, FeedError> {
         let entry = signed.read()?;
         let follows = self.chain(entry.device).follows(&entry, signed);
         // In a crowd most entries come from several sides. Whoever wrote what is here already, it
         // changes nothing, and to check a signature costs more than all the rest.
         if !matches!(follows, Err(FeedError::Duplicate { .. })) {
-            signed.check_signature(&entry)?;
+            check(signed, &entry)?;
         }
         follows?;
         if entry.seq == 0 {

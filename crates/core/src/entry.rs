@@ -85,7 +85,7 @@ impl SignedEntry {
     }
 
     /// Checks that the author of `entry`, which was read from this, signed it.
-    pub(crate) fn check_signature(&self, entry: &Entry) -> Result<(), DecodeError> {
+    pub fn check_signature(&self, entry: &Entry) -> Result<(), DecodeError> {
         let author = entry.device.as_bytes();
         if !(self.signature).verifies(author, ENTRY_DOMAIN, &self.bytes) {
             return Err(DecodeError::BadSignature("entry"));
@@ -93,6 +93,10 @@ impl SignedEntry {
         Ok(())
     }
 }
+
+/// How it is checked that the author of an entry, which was read from a signed one, signed it: the
+/// outcome is that of [`SignedEntry::check_signature`].
+pub type CheckSignature = fn(&SignedEntry, &Entry) -> Result<(), DecodeError>;
 
 /// How many entries of a feed somebody has, and the hash of the last: one line of a version vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

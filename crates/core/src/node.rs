@@ -36,7 +36,7 @@ use rand_core::SeedableRng;
 
 use crate::{
     circle::Circle,
-    entry::{Body, SignedEntry, Tip},
+    entry::{Body, CheckSignature, SignedEntry, Tip},
     event::{Command, CommandRefused, Effect, Event, LinkId, Notice},
     feed::{Author, FeedError},
     habit::Habits,
@@ -118,6 +118,7 @@ pub struct Node {
     unsafe_packs: BTreeSet<PackId>,
     pub(crate) petnames: BTreeMap<MemberId, String>,
     pub(crate) stance: Stance,
+    check: CheckSignature,
     wants: Wants,
     /// The digest of what we know, if that has not changed since it was made.
     pub(crate) news: Option<[u8; 4]>,
@@ -179,6 +180,7 @@ impl Node {
             unsafe_packs: BTreeSet::new(),
             petnames: BTreeMap::new(),
             stance: Stance::default(),
+            check: SignedEntry::check_signature,
             wants: Wants::default(),
             news: None,
             names: 0,
@@ -194,6 +196,14 @@ impl Node {
     #[must_use]
     pub fn with_order(mut self, order: Order) -> Self {
         self.stance.order = order;
+        self
+    }
+
+    /// Checks signatures of entries in another way. Only a shell that runs many nodes may want to: it
+    /// need not check the same entry for each.
+    #[must_use]
+    pub fn checking_by(mut self, check: CheckSignature) -> Self {
+        self.check = check;
         self
     }
 
