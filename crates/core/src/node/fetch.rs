@@ -150,10 +150,17 @@ impl Node {
         self.fetching.repairs && self.has_wanted(holder)
     }
 
+    /// Tells whether a device has something that is wanted and could come now: what is begun and waits
+    /// for somebody else's shards is no reason to call it.
     fn has_wanted(&self, holder: DeviceId) -> bool {
-        self.fetching
-            .records()
-            .any(|record| self.gives(holder, record).next().is_some())
+        let mut active = self.fetching.active.values();
+        let begun = active.any(|active| {
+            let open = |(index, _)| !active.have.contains(&index);
+            active.lacks() && self.gives(holder, &active.record).any(open)
+        });
+        let room = self.fetching.active.len() < limits::PACKS_IN_FLIGHT_MAX;
+        let mut waiting = self.fetching.waiting.values();
+        begun || room && waiting.any(|record| self.gives(holder, record).next().is_some())
     }
 
     /// Returns the shards of a pack that we may ask a device for.
@@ -383,6 +390,8 @@ impl Node {
         let Some(mut active) = self.fetching.active.remove(&pack) else {
             return;
         };
+        // There is room for the next one, which somebody else may have.
+        self.contacts.touch();
         if good {
             return self.notify(Notice::Fetched { pack });
         }

@@ -26,6 +26,7 @@ use crate::{
 mod audits;
 mod clock;
 mod crowd;
+mod fetch;
 mod forget;
 mod order;
 mod outlook;
