@@ -24,6 +24,7 @@ mod trace;
 mod witness;
 mod workload;
 mod world;
+mod years;
 
 pub use checker::Violation;
 pub use comparison::{Comparison, Waits, compare};
@@ -32,3 +33,4 @@ pub use report::Report;
 pub use rogue::{Rampage, rampage};
 pub use run::{Outcome, run};
 pub use settling::{Settled, settle};
+pub use years::{Named, Setting, Years, lie, lies, live};

@@ -1,5 +1,6 @@
 //! Chance, forked per purpose: what one part draws never moves what another part draws.
 
+use carryall_core::time::Span;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng};
 
@@ -57,6 +58,12 @@ impl Rng {
     /// Is true so many times in a thousand.
     pub(crate) fn chance(&mut self, per_mille: u32) -> bool {
         self.below(1000) < u64::from(per_mille)
+    }
+
+    /// Returns how long something takes that happens at any moment alike, `mean` on average.
+    pub(crate) fn wait(&mut self, mean: Span) -> Span {
+        let uniform = (self.stream.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        Span((-(1.0 - uniform).ln() * mean.0 as f64) as u64)
     }
 
     /// Returns 32 bytes.

@@ -26,7 +26,9 @@ fn a_friend_who_can_complete_nothing_is_not_called_again_and_again() {
     assert!(world.node(devices[0]).wanted_packs().count() > 0);
     let met = |world: &World| {
         let notices = world.hosts[&devices[0]].notices.iter();
-        notices.filter(|it| matches!(it, Notice::Met { .. })).count()
+        notices
+            .filter(|it| matches!(it, Notice::Met { .. }))
+            .count()
     };
     let before = met(&world);
     world.run(Span::secs(600));

@@ -1,0 +1,161 @@
+//! The score of a policy: how soon data was safe, how much was lost, and what it cost.
+
+use std::collections::BTreeMap;
+
+use carryall_core::time::{Span, Timestamp};
+
+/// Sums over runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Score {
+    pub(super) runs: u64,
+    /// How long each data pack waited until friends alone could rebuild it, in seconds.
+    waits: Vec<u32>,
+    /// Data packs that were never safe while they could have been.
+    pub(super) never: u64,
+    /// Bytes at all midnights that were looked at, and how many of them friends could rebuild.
+    pub(super) midnight: [u64; 2],
+    /// Packs at those midnights, and how many were called safe while a fault that nobody could know of
+    /// yet had made them unrebuildable.
+    pub(super) called: [u64; 2],
+    /// Packs that were safe and are lost.
+    pub(super) lost: u64,
+    /// Packs that were lost before they were safe.
+    pub(super) lost_early: u64,
+    /// How long packs that had been safe were kept, in days.
+    pub(super) pack_days: u64,
+    /// Bytes of data and metadata at those midnights, of their shards on shelves, and in trash.
+    pub(super) space: [u64; 3],
+    /// The same for settled packs: bytes that their shards take, and should.
+    pub(super) settled: [u64; 2],
+    /// Bytes over near links and over far ones.
+    pub(super) bytes: [u64; 2],
+    /// How long restores took from the first day of the new machine, in seconds.
+    restores: Vec<u32>,
+    /// Restores that were not over at the end.
+    pub(super) unrestored: u64,
+    /// Links that came up.
+    pub(super) links: u64,
+    /// Ends of encounters, each of which knew who the other is.
+    pub(super) hellos: u64,
+    /// Machines that dropped shards: when, and when they were named first.
+    cheats: BTreeMap<(u64, usize), (Timestamp, Option<Timestamp>)>,
+}
+
+impl Score {
+    /// A data pack was safe after so long.
+    pub(super) fn waited(&mut self, wait: Span) {
+        self.waits.push(seconds(wait));
+    }
+
+    pub(super) fn restored(&mut self, after: Span) {
+        self.restores.push(seconds(after));
+    }
+
+    pub(super) fn moved(&mut self, far: bool, bytes: u64) {
+        self.bytes[usize::from(far)] += bytes;
+    }
+
+    /// A machine began to drop shards.
+    pub(super) fn cheated(&mut self, station: usize, now: Timestamp) {
+        self.cheats.entry((0, station)).or_insert((now, None));
+    }
+
+    /// A machine could not show a shard.
+    pub(super) fn named(&mut self, station: usize, now: Timestamp) {
+        if let Some((_, named)) = self.cheats.get_mut(&(0, station)) {
+            named.get_or_insert(now);
+        }
+    }
+
+    /// Returns how many machines cheated, and how many of them were named.
+    pub(super) fn cheats(&self) -> (usize, usize) {
+        let named = self.cheats.values().filter(|it| it.1.is_some());
+        (self.cheats.len(), named.count())
+    }
+
+    /// Adds another run, or several.
+    pub(super) fn add(&mut self, other: Self) {
+        let runs = self.runs;
+        self.runs += other.runs;
+        self.waits.extend(other.waits);
+        self.never += other.never;
+        self.lost += other.lost;
+        self.lost_early += other.lost_early;
+        self.pack_days += other.pack_days;
+        self.restores.extend(other.restores);
+        self.unrestored += other.unrestored;
+        self.links += other.links;
+        self.hellos += other.hellos;
+        add(&mut self.midnight, &other.midnight);
+        add(&mut self.called, &other.called);
+        add(&mut self.space, &other.space);
+        add(&mut self.settled, &other.settled);
+        add(&mut self.bytes, &other.bytes);
+        let cheats = other.cheats.into_iter();
+        (self.cheats).extend(cheats.map(|((run, at), it)| ((runs + run, at), it)));
+    }
+
+    /// Returns all waits in days, shortest first; what was never safe waited for ever.
+    pub(super) fn waits(&self) -> Vec<f64> {
+        let mut waits: Vec<f64> = self.waits.iter().map(|it| days(*it)).collect();
+        let never = usize::try_from(self.never).unwrap_or(0);
+        waits.extend(std::iter::repeat_n(f64::INFINITY, never));
+        waits.sort_by(f64::total_cmp);
+        waits
+    }
+
+    /// Returns how long restores took, in days, shortest first.
+    pub(super) fn restores(&self) -> Vec<f64> {
+        let mut restores: Vec<f64> = self.restores.iter().map(|it| days(*it)).collect();
+        let never = usize::try_from(self.unrestored).unwrap_or(0);
+        restores.extend(std::iter::repeat_n(f64::INFINITY, never));
+        restores.sort_by(f64::total_cmp);
+        restores
+    }
+
+    /// Returns packs lost that had been safe, per million years of a pack.
+    pub(super) fn lost_per_million(&self) -> f64 {
+        self.lost as f64 * 1e6 * 365.0 / self.pack_days.max(1) as f64
+    }
+
+    /// Returns the bytes that settled packs take, for each byte that they should.
+    pub(super) fn settled(&self) -> f64 {
+        self.settled[0] as f64 / self.settled[1].max(1) as f64
+    }
+
+    /// Returns how many gigabytes a run moved, over near links and over far ones.
+    pub(super) fn moved_gb(&self) -> [f64; 2] {
+        self.bytes
+            .map(|bytes| bytes as f64 / 1e9 / self.runs.max(1) as f64)
+    }
+
+    /// Returns the bytes on shelves for a byte of data.
+    pub(super) fn space(&self) -> f64 {
+        self.space[1] as f64 / self.space[0].max(1) as f64
+    }
+
+    /// Returns the share of data that friends could rebuild at midnight.
+    pub(super) fn safe_at_midnight(&self) -> f64 {
+        self.midnight[1] as f64 / self.midnight[0].max(1) as f64
+    }
+}
+
+fn add(sums: &mut [u64], more: &[u64]) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
+    }
+}
+
+fn seconds(span: Span) -> u32 {
+    u32::try_from(span.0 / 1000).unwrap_or(u32::MAX)
+}
+
+fn days(seconds: u32) -> f64 {
+    f64::from(seconds) / 86_400.0
+}
+
+/// Returns what so many of a thousand values don't exceed.
+pub(super) fn quantile(sorted: &[f64], per_mille: usize) -> f64 {
+    let rank = (sorted.len() * per_mille).div_ceil(1000).max(1) - 1;
+    sorted.get(rank).copied().unwrap_or(f64::NAN)
+}
