@@ -422,6 +422,18 @@ impl World {
                     },
                 );
             }
+            Effect::Respool { pack } => {
+                let fetched = self.stations[me].fetched.remove(&pack.id);
+                let good = self.packs.rebuilds(&pack, &fetched.unwrap_or_default());
+                let pack = pack.id;
+                self.tell(me, Event::Respooled { pack, good });
+            }
+            Effect::Scrub { owner, shard } => {
+                // Who drops shards does not look for them.
+                let dropped = self.packs.copy(me, shard).map(|it| it.condition);
+                let good = dropped == Some(Condition::Dropped) || self.read(me, owner, shard);
+                self.tell(me, Event::Scrubbed { good });
+            }
             Effect::Notify(notice) => self.noticed(me, notice),
             Effect::KeepDays { .. }
             | Effect::Remember { .. }
@@ -542,7 +554,7 @@ impl World {
                 let member = self.stations[to].member;
                 self.packs.keep(to, member, shard);
             }
-            Some(Sink::Fetch { pack, index }) => {
+            Some(Sink::Fetch { pack, index } | Sink::Repair { pack, index }) => {
                 let fetched = self.stations[to].fetched.entry(pack).or_default();
                 fetched.insert(index);
             }
