@@ -6,7 +6,7 @@ use std::{
 };
 
 use carryall_core::{
-    codec::{DecodeError, decode},
+    codec::{DecodeError, encode},
     entry::{Entry, SignedEntry},
     event::{LinkId, Sink},
     id::{DeviceId, EntryHash, MemberId, PackId, ShardId},
@@ -63,7 +63,7 @@ impl Station {
     ) -> Self {
         let (device, member) = (identity.device(), identity.member());
         Self {
-            node: Node::new(identity, seed, now).with_verify(verify_once),
+            node: Node::new(identity, seed, now).checking_by(check_once),
             device,
             member,
             person,
@@ -106,19 +106,18 @@ thread_local! {
 }
 
 /// Checks an entry's signature the first time that any node of the run sees it.
-fn verify_once(signed: &SignedEntry) -> Result<Entry, DecodeError> {
-    let hash = EntryHash(*blake3::hash(&[&signed.bytes[..], &carry(signed)].concat()).as_bytes());
+fn check_once(signed: &SignedEntry, entry: &Entry) -> Result<(), DecodeError> {
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&signed.bytes)
+        .update(&encode(&signed.signature));
+    let hash = EntryHash(*hasher.finalize().as_bytes());
     if VERIFIED.with_borrow(|known| known.contains(&hash)) {
-        return decode("entry", &signed.bytes);
+        return Ok(());
     }
-    let entry = signed.verify()?;
+    signed.check_signature(entry)?;
     VERIFIED.with_borrow_mut(|known| known.insert(hash));
-    Ok(entry)
-}
-
-/// Returns the bytes of an entry's signature.
-fn carry(signed: &SignedEntry) -> Vec<u8> {
-    carryall_core::codec::encode(&signed.signature)
+    Ok(())
 }
 
 /// Forgets what an earlier run on this thread has verified.
