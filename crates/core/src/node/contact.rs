@@ -396,10 +396,18 @@ impl Node {
             known.push((Reverse((work, here, contact.last_met)), device));
         }
         known.sort_unstable();
-        for (_, device) in known.into_iter().take(limits::REACH_MAX) {
+        for (rank, (Reverse((work, ..)), device)) in known.into_iter().enumerate() {
             let contact = self.contacts.contacts.entry(device).or_default();
-            contact.unheard = true;
+            if rank >= limits::REACH_MAX {
+                if work {
+                    // What was in vain elsewhere, or while there was no network, says nothing here.
+                    contact.failures = 0;
+                    contact.not_before = contact.not_before.min(now + limits::HEAR_FIRST);
+                }
+                continue;
+            }
             contact.failures = 0;
+            contact.unheard = true;
             contact.not_before = now;
             contact.eager_until = contact.eager_until.max(now + limits::REACH_FOR);
         }

@@ -185,6 +185,38 @@ pub(super) fn dialled(node: &mut Node) -> Vec<DeviceId> {
         .collect()
 }
 
+/// Dials that failed while there was no network are no reason to wait for long where there is one.
+#[test]
+fn an_arrival_forgets_what_was_in_vain_before() {
+    let (mut world, me, others) = crowd(40);
+    // It is for everybody.
+    world.back_up(me, 9, PackKind::Metadata, 10_000);
+    let mut now = world.now + Span::hours(1);
+    let node = &mut world.host(me).node;
+    for (at, device) in (0..).zip(&others) {
+        node.handle_event(now, near(*device, [9; 4], at));
+    }
+    let mut dials: BTreeMap<DeviceId, u32> = BTreeMap::new();
+    let mut pass = |node: &mut Node, now: &mut Timestamp, span: Span| {
+        let end = *now + span;
+        dials.clear();
+        while *now < end {
+            *now = *now + Span::millis(200);
+            node.handle_timeout(*now);
+            for device in dialled(node) {
+                *dials.entry(device).or_default() += 1;
+                node.handle_event(*now, Event::DialFailed { device });
+            }
+        }
+        dials.values().copied().min().unwrap_or(0) * u32::from(dials.len() == others.len())
+    };
+    let in_vain = pass(node, &mut now, Span::hours(3));
+    assert!(in_vain >= 5, "{in_vain}");
+    node.handle_event(now, Event::Arrived);
+    let again = pass(node, &mut now, Span::secs(20));
+    assert!(again >= 2, "{again}");
+}
+
 #[test]
 fn two_hundred_members_and_no_work_no_connection() {
     let (mut world, me, others) = crowd(200);
