@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, oneshot},
     task::{AbortHandle, JoinSet},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Secrets, socket};
@@ -30,6 +30,13 @@ const CLAIM_WAIT: Duration = Duration::from_millis(500);
 const CALLERS_MAX: usize = 16;
 /// Connections that the kernel holds for us.
 const BACKLOG: u32 = 16;
+/// Pauses before a number that is taken is tried again; the caller tries for longer.
+const REOPEN: [Duration; 4] = [
+    Duration::from_millis(1),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+];
 /// No lane is tried with a peer whose last ones broke, so many of them within such a time. One that
 /// breaks alone is a program that was killed.
 const BREAKS_MAX: u32 = 2;
@@ -130,15 +137,27 @@ async fn listen(door: Door, addresses: Vec<SocketAddr>) {
     let callers = Arc::new(Semaphore::new(CALLERS_MAX));
     let mut listeners = JoinSet::new();
     for address in addresses {
-        match bind(address) {
-            Ok(listener) => {
-                listeners.spawn(answer(listener, door.clone(), callers.clone()));
+        let (door, callers) = (door.clone(), callers.clone());
+        listeners.spawn(async move {
+            match open(address).await {
+                Ok(listener) => answer(listener, door, callers).await,
+                // Somebody else has that number. Shards take the link's own streams then.
+                Err(error) => tracing::debug!(%address, %error, "no door for lanes"),
             }
-            // Somebody else has that number. Shards take the link's own streams then.
-            Err(error) => tracing::debug!(%address, %error, "no door for lanes"),
-        }
+        });
     }
     while listeners.join_next().await.is_some() {}
+}
+
+/// Opens the door at an address. One that was closed a moment ago may not be out of the way yet.
+async fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    for pause in REOPEN {
+        match bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(pause).await,
+            other => return other,
+        }
+    }
+    bind(address)
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
