@@ -12,14 +12,22 @@ use carryall_core::{
     link::Route,
     message::{Farewell, Message},
 };
-use carryall_net::{NetEvent, SendError};
+use carryall_net::{NetConfig, NetEvent, SendError};
 use iroh::{Endpoint, EndpointAddr, RelayMode, endpoint::presets};
 use node::{ALPN, Node, config, noise, pair};
 use tokio::time::timeout;
 
+/// Links alone: whether a lane comes beside one is for the tests of lanes.
+fn plain(seed: u8) -> NetConfig {
+    NetConfig {
+        lanes: false,
+        ..config(seed)
+    }
+}
+
 #[tokio::test]
 async fn messages_arrive_in_order_and_farewell_comes_last() {
-    let (mut a, mut b) = pair(true).await;
+    let (mut a, mut b) = pair(false).await;
     let (here, there) = a.meet(&mut b).await;
     for number in 0..1000 {
         a.net.send(here, &Message::Ping(number)).unwrap();
@@ -46,7 +54,7 @@ async fn messages_arrive_in_order_and_farewell_comes_last() {
 
 #[tokio::test]
 async fn both_ends_know_key_gate_and_class() {
-    let (mut a, mut b) = pair(true).await;
+    let (mut a, mut b) = pair(false).await;
     a.net.dial(b.device, &b.addresses(), Gate::Circle, ALPN);
     let (first, second) = (a.device, b.device);
     for (node, peer, dials) in [(&mut a, second, true), (&mut b, first, false)] {
@@ -70,7 +78,7 @@ async fn both_ends_know_key_gate_and_class() {
 
 #[tokio::test]
 async fn a_stranger_gets_no_answer() {
-    let (mut a, mut b) = pair(true).await;
+    let (mut a, mut b) = pair(false).await;
     a.net
         .dial(b.device, &b.addresses(), Gate::Circle, *b"fedcba9876543210");
     let device = b.device;
@@ -82,7 +90,7 @@ async fn a_stranger_gets_no_answer() {
 
 #[tokio::test]
 async fn somebody_elses_address_is_a_failed_dial() {
-    let (mut a, b) = pair(true).await;
+    let (mut a, b) = pair(false).await;
     let device = DeviceId(*iroh::SecretKey::from_bytes(&[9; 32]).public().as_bytes());
     a.net.dial(device, &b.addresses(), Gate::Circle, ALPN);
     assert_eq!(a.next().await, NetEvent::DialFailed { device });
@@ -94,7 +102,7 @@ async fn somebody_elses_address_is_a_failed_dial() {
 
 #[tokio::test]
 async fn gates_rotate_while_links_stay() {
-    let (mut a, mut b) = pair(true).await;
+    let (mut a, mut b) = pair(false).await;
     let (here, there) = a.meet(&mut b).await;
     let next = *b"0000111122223333";
     b.net.set_gates(vec![(next, Gate::Circle)]);
@@ -114,7 +122,7 @@ async fn gates_rotate_while_links_stay() {
 
 #[tokio::test]
 async fn close_then_redial_works_at_once() {
-    let (mut a, mut b) = pair(true).await;
+    let (mut a, mut b) = pair(false).await;
     for _ in 0..5 {
         let (here, _) = a.meet(&mut b).await;
         a.net.give_up(here);
@@ -133,7 +141,7 @@ async fn close_then_redial_works_at_once() {
 
 #[tokio::test]
 async fn a_node_that_vanishes_is_a_link_down() {
-    let (mut a, mut b) = pair(true).await;
+    let (mut a, mut b) = pair(false).await;
     let (here, _) = a.meet(&mut b).await;
     b.net.close().await;
     a.link_down(here).await;
@@ -158,7 +166,7 @@ impl Rascal {
 
 #[tokio::test]
 async fn garbage_ends_the_link_and_nothing_else() {
-    let mut node = Node::start(config(1)).await;
+    let mut node = Node::start(plain(1)).await;
     let rascal = Rascal::start().await;
     let ping = codec::encode(&Message::Ping(1));
     let mut long_number = 3_u32.to_le_bytes().to_vec();
@@ -188,13 +196,13 @@ async fn garbage_ends_the_link_and_nothing_else() {
             .await
             .expect("the rascal is thrown out");
     }
-    let mut friend = Node::start(config(2)).await;
+    let mut friend = Node::start(plain(2)).await;
     friend.meet(&mut node).await;
 }
 
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_cut_off() {
-    let mut node = Node::start(config(1)).await;
+    let mut node = Node::start(plain(1)).await;
     let rascal = Rascal::start().await;
     let connection = rascal.dial(&node).await;
     let (link, _) = node.link_up().await;
@@ -213,7 +221,7 @@ async fn a_peer_that_does_not_read_is_cut_off() {
 
 #[tokio::test]
 async fn a_patient_sender_waits_instead() {
-    let (mut a, mut b) = pair(true).await;
+    let (mut a, mut b) = pair(false).await;
     let (here, there) = a.meet(&mut b).await;
     let probes = vec![(ShardId([0xaa; 32]), 0); 1000];
     let message = Message::Challenge { nonce: 1, probes };
