@@ -323,34 +323,44 @@ impl Node {
 
     /// Tells every peer what it lacks.
     fn spread_news(&mut self) {
-        let tips = self.tips();
-        let links: Vec<LinkId> = self.encounters.keys().copied().collect();
-        for link in links {
-            self.relay(link, &tips);
-        }
+        let links = self.encounters.keys().copied().collect();
+        self.relay(links);
     }
 
     /// Goes on telling what waited for company, see [`Node::relay`].
     pub(super) fn relay_if_due(&mut self) {
         let now = self.now;
         let due = |it: &Encounter| it.relay_at().is_some_and(|at| at <= now);
-        if self.encounters.values().any(due) {
-            self.spread_news();
+        let links = self.encounters.iter().filter(|(_, it)| due(it));
+        let links: Vec<LinkId> = links.map(|(link, _)| *link).collect();
+        if !links.is_empty() {
+            self.relay(links);
         }
     }
 
     /// Tells a peer what it lacks.
     pub(super) fn tell_news(&mut self, link: LinkId) {
-        let tips = self.tips();
-        self.relay(link, &tips);
+        self.relay(alloc::vec![link]);
     }
 
-    /// Tells a peer what it lacks of what `tips` name. What others wrote goes at once among few; in a
-    /// crowd, where it comes from all sides, it is gathered: else each entry would cross each of n²
-    /// links by itself.
-    fn relay(&mut self, link: LinkId, tips: &[Tip]) {
-        let (now, own) = (self.now, self.device);
+    /// Tells peers what they lack. What others wrote goes at once among few; in a crowd, where it comes
+    /// from all sides, it is gathered: else each entry would cross each of n² links by itself.
+    fn relay(&mut self, links: Vec<LinkId>) {
+        let tips = self.tips();
         let open = self.encounters.values().filter(|it| it.is_open()).count();
+        let rest = match open >= limits::CROWD {
+            true => Span(limits::GOSSIP_TURN.0.saturating_mul(open as u64)),
+            false => Span(0),
+        };
+        for link in links {
+            self.relay_to(link, &tips, rest);
+        }
+    }
+
+    /// Tells a peer what it lacks of what `tips` name, if it was told of others' entries a while ago:
+    /// next time not before `rest` has passed.
+    fn relay_to(&mut self, link: LinkId, tips: &[Tip], rest: Span) {
+        let (now, own) = (self.now, self.device);
         let Some(encounter) = self.hearer(link) else {
             return;
         };
@@ -359,17 +369,16 @@ impl Node {
             return self.tell_own(link);
         }
         encounter.untold = false;
-        let (mut runs, mut relayed) = (Vec::new(), false);
+        let mut runs = Vec::new();
         for tip in tips {
             let theirs = encounter.theirs.entry(tip.device).or_default();
             if *theirs < tip.len {
-                relayed |= tip.device != own;
                 runs.push((tip.device, *theirs, tip.len));
                 *theirs = tip.len;
             }
         }
-        if relayed && open >= limits::CROWD {
-            encounter.relay_due = now + Span(limits::GOSSIP_TURN.0.saturating_mul(open as u64));
+        if runs.iter().any(|(device, ..)| *device != own) {
+            encounter.relay_due = now + rest;
         }
         for (device, from, to) in runs {
             self.tell(link, device, from, to);
