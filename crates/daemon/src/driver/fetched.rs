@@ -28,6 +28,18 @@ pub(crate) struct Arrival {
     pub(crate) ciphertext: Vec<u8>,
 }
 
+/// Returns the ciphertext that these shards make, by index; nothing if it isn't this pack's.
+pub(super) fn decode(pack: &PackRecord, shards: &BTreeMap<u8, Vec<u8>>) -> Option<Vec<u8>> {
+    let slices: Vec<(u8, &[u8])> = (shards.iter())
+        .map(|(index, shard)| (*index, shard.as_slice()))
+        .collect();
+    let bytes = usize::try_from(pack.bytes).ok()?;
+    let ciphertext = shard::rebuild(&pack.coding, &slices, bytes)
+        .inspect_err(|error| tracing::warn!(pack = %pack.id.short(), %error, "can't rebuild"))
+        .ok()?;
+    (shard::shard_id(&ciphertext).0 == pack.id.0).then_some(ciphertext)
+}
+
 /// The shards that are here. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fetched(Arc<Mutex<State>>);
@@ -123,18 +135,11 @@ impl Fetched {
             let (shard, content) = (pack.shards.first()?, shards.remove(&0)?);
             return (shard.0 == pack.id.0).then_some(content);
         }
-        let slices: Vec<(u8, &[u8])> = shards
-            .iter()
-            .map(|(index, shard)| (*index, shard.as_slice()))
-            .collect();
-        let bytes = usize::try_from(pack.bytes).ok()?;
-        let rebuilt = shard::rebuild(&pack.coding, &slices, bytes)
-            .inspect_err(|error| tracing::warn!(pack = %pack.id.short(), %error, "can't rebuild"));
+        let ciphertext = decode(pack, &shards);
         for memory in shards.into_values() {
             self.give_back(memory);
         }
-        let ciphertext = rebuilt.ok()?;
-        (shard::shard_id(&ciphertext).0 == pack.id.0).then_some(ciphertext)
+        ciphertext
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

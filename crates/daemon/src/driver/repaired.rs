@@ -7,15 +7,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use carryall_core::{
-    event::Event,
-    id::PackId,
-    limits,
-    record::PackRecord,
-    shard::{rebuild, shard_id},
-};
+use carryall_core::{event::Event, id::PackId, limits, record::PackRecord};
 
-use super::Inbox;
+use super::{Inbox, fetched::decode};
 use crate::{quiet, store::Store};
 
 /// Twice as many as are under way at a time.
@@ -66,16 +60,9 @@ impl Repaired {
 
 /// Tells whether the pack is in the spool, durably.
 fn keep(store: &Store, pack: &PackRecord, shards: &Shards) -> bool {
-    let slices: Vec<(u8, &[u8])> = (shards.iter())
-        .map(|(index, shard)| (*index, shard.as_slice()))
-        .collect();
-    let bytes = usize::try_from(pack.bytes).unwrap_or(usize::MAX);
-    let Ok(ciphertext) = rebuild(&pack.coding, &slices, bytes) else {
+    let Some(ciphertext) = decode(pack, shards) else {
         return false;
     };
-    if shard_id(&ciphertext).0 != pack.id.0 {
-        return false;
-    }
     let put = store.spool.put(pack.id, &ciphertext);
     match put.and_then(|()| store.spool.sync()) {
         Ok(()) => true,
