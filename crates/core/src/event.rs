@@ -261,6 +261,13 @@ pub enum Event {
         /// False if the shards did not make the pack after all.
         good: bool,
     },
+    /// Answer to [`Effect::SetAside`].
+    SetAside {
+        /// The pack.
+        pack: PackId,
+        /// False if there is no room for its shards, or the disk failed: they are forgotten.
+        good: bool,
+    },
 }
 
 /// What the owner wants.
@@ -348,6 +355,17 @@ pub enum Command {
     },
     /// Stop bringing packs here.
     StopFetch,
+    /// Show parts of shards of ours, each a group of [`crate::limits::GROUP_BYTES`], by whoever has them
+    /// and is in reach. Each is answered by [`Effect::PartRead`], sooner or later.
+    Read {
+        /// Shards, and which group of each.
+        parts: Vec<(ShardId, u32)>,
+    },
+    /// These parts are not wanted any more.
+    StopRead {
+        /// Shards, and which group of each.
+        parts: Vec<(ShardId, u32)>,
+    },
     /// Audit everything that friends in reach hold.
     Audit,
     /// Keep to these rules from now on.
@@ -398,13 +416,6 @@ pub enum Sink {
     },
     /// Into memory, for a pack of our own that is being fetched.
     Fetch {
-        /// The pack.
-        pack: PackId,
-        /// The shard's index in it.
-        index: u8,
-    },
-    /// Into memory, for a pack of our own whose missing shards are to be made anew.
-    Repair {
         /// The pack.
         pack: PackId,
         /// The shard's index in it.
@@ -582,6 +593,26 @@ pub enum Effect {
     Respool {
         /// The pack.
         pack: PackRecord,
+    },
+    /// A part that was to be read: its bytes, as the shard's id proves.
+    PartRead {
+        /// The shard.
+        shard: ShardId,
+        /// Which group of it.
+        group: u32,
+        /// The group.
+        data: Vec<u8>,
+    },
+    /// Nobody in reach has more of this pack: write those of its shards that are in memory to the disk,
+    /// where they wait for the others. Answered by `SetAside`.
+    SetAside {
+        /// The pack.
+        pack: PackId,
+    },
+    /// Remove what lies aside of a pack. What can't be removed now is tried again at the next start.
+    DropAside {
+        /// The pack.
+        pack: PackId,
     },
     /// Read a whole shard on the shelf and check it. If it is damaged, remove it and say `ShardLost`
     /// first. Answered by `Scrubbed`.
@@ -776,6 +807,15 @@ pub enum Notice {
         /// Their bytes.
         bytes: u64,
         /// How many did not.
+        failed: u64,
+    },
+    /// A restore that went on by itself is over.
+    Restored {
+        /// Files that are in place.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// What could not be put back.
         failed: u64,
     },
     /// A snapshot was made here.

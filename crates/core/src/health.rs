@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use crate::{id::MemberId, record::Coding};
 
 /// A set of shard indices of one pack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Indices(u128);
 
 impl Indices {

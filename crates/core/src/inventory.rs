@@ -462,6 +462,14 @@ impl Inventory {
             .map(|mark| mark.device)
     }
 
+    /// Returns the devices that may give a shard back.
+    pub fn givers(&self, shard: ShardId) -> impl Iterator<Item = DeviceId> {
+        let marks = self.marks(shard);
+        marks
+            .filter(|mark| mark.holding.may_be_given())
+            .map(|mark| mark.device)
+    }
+
     fn marks(&self, shard: ShardId) -> impl Iterator<Item = &Mark> {
         let placed = (self.locate(shard).into_iter()).flat_map(|(pack, at)| pack.at_index(at));
         let unplaced = self.unplaced.get(&shard).into_iter().flatten();

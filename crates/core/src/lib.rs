@@ -49,3 +49,4 @@ pub mod track;
 pub mod trash;
 pub mod tree;
 pub mod view;
+pub mod way;

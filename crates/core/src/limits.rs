@@ -85,6 +85,15 @@ pub const SENDS_IN_FLIGHT_MAX: usize = 4;
 pub const FETCHES_IN_FLIGHT_MAX: usize = 4;
 /// Packs being fetched at a time, over all peers. Bounds the memory of a restore.
 pub const PACKS_IN_FLIGHT_MAX: usize = 5;
+/// How long links stay open after a read: whoever looks at one picture looks at the next.
+pub const READ_LINGER: Span = Span::secs(20);
+/// How long shards lie aside for packs that nobody wants back any more: a restore that was broken off
+/// may be begun again.
+pub const ASIDE_KEPT: Span = Span::days(7);
+/// How long to begin only what those in reach make whole, after there was no room to set more aside.
+pub const ASIDE_FULL_REST: Span = Span::secs(600);
+/// What stays free of the disk when shards are set aside: the owner goes on working meanwhile.
+pub const ASIDE_FLOOR_BYTES: u64 = 1 << 30;
 
 /// A holder's proof counts for this long (research: Ateniese et al., a sweep a month).
 pub const AUDIT_VALID: Span = Span::days(30);

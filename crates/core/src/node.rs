@@ -3,6 +3,7 @@
 //! Events and the time go in, effects come out. The parts under `node/` each hold one side of what a
 //! device does; this file owns the state and routes. It decides nothing itself.
 
+mod aside;
 mod audit;
 mod contact;
 mod door;
@@ -16,6 +17,7 @@ mod keep;
 mod keys;
 mod place;
 mod presence;
+mod read;
 mod release;
 mod remove;
 mod repair;
@@ -23,6 +25,7 @@ mod scrub;
 #[cfg(test)]
 mod tests;
 mod trash;
+mod wanted;
 
 use alloc::{
     boxed::Box,
@@ -55,10 +58,12 @@ use crate::{
 
 pub use door::found;
 
+use aside::Aside;
 use contact::Contacts;
 pub(crate) use encounter::Encounter;
 use fetch::Fetching;
 use presence::Presences;
+use read::Reads;
 
 /// One device of a circle.
 #[derive(Debug)]
@@ -88,6 +93,8 @@ pub struct Node {
     /// When it was thought about who may be met soon.
     chances_made: Option<Timestamp>,
     fetching: Fetching,
+    aside: Aside,
+    reads: Reads,
     pub(crate) knocking: Option<door::Knocking>,
     /// Shards stored for others whose receipts are not written yet.
     receipts: BTreeMap<MemberId, Vec<ShardId>>,
@@ -161,6 +168,8 @@ impl Node {
             habits: Habits::default(),
             chances_made: None,
             fetching: Fetching::default(),
+            aside: Aside::default(),
+            reads: Reads::default(),
             knocking: None,
             receipts: BTreeMap::new(),
             receipts_due: None,
@@ -324,6 +333,7 @@ impl Node {
             Event::Scrubbed { good } => self.scrubbed(good),
             Event::PackBroken { pack } => self.pack_broken(pack),
             Event::PackUsed { pack, good } => self.pack_used(pack, good),
+            Event::SetAside { pack, good } => self.set_aside(pack, good),
             Event::Machine(machine) => self.strained(machine),
         }
         self.drive();
@@ -380,6 +390,8 @@ impl Node {
             Command::Locate { addresses } => self.locate(addresses),
             Command::Fetch { packs } => self.fetch(packs),
             Command::StopFetch => self.stop_fetch(),
+            Command::Read { parts } => self.read(parts),
+            Command::StopRead { parts } => self.stop_read(&parts),
             Command::Audit => self.audit_everything(),
             Command::Govern(policy) => self.govern(policy),
             Command::Pause { until } => self.pause(until),

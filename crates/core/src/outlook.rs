@@ -1,7 +1,7 @@
 //! The outlook: when somebody will probably be met, when all will probably be safe, and when a loss
 //! will probably be made good. A guess from habits; nothing counts as safe because of it.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::collections::BTreeMap;
 
 use crate::{
     event::LinkClass,
@@ -10,7 +10,6 @@ use crate::{
     id::{DeviceId, MemberId},
     meeting::Network,
     node::Node,
-    record::PackRecord,
     time::{Span, Timestamp},
 };
 
@@ -131,51 +130,13 @@ impl Node {
         soonest
     }
 
-    /// Returns when these packs of ours, which are missing here, can probably all be back; nothing if
-    /// some can't be, or nobody's habits tell.
-    pub fn back_by<'a>(
-        &self,
-        packs: impl Iterator<Item = &'a PackRecord>,
-        now: Timestamp,
-    ) -> Option<Outlook> {
-        let packs: Vec<&PackRecord> = packs.collect();
-        let mut bytes: BTreeMap<DeviceId, u64> = BTreeMap::new();
-        for record in &packs {
-            for shard in &record.shards {
-                for device in self.inventory.holders(*shard) {
-                    *bytes.entry(device).or_default() += u64::from(record.coding.shard_bytes);
-                }
-            }
-        }
-        let mut moved: BTreeMap<DeviceId, Outlook> = BTreeMap::new();
-        for (device, bytes) in bytes {
-            let Some(member) = self.circle.member_of(device) else {
-                continue;
-            };
-            if let Some(by) = self.moved_by(member, bytes, now) {
-                moved.insert(device, Outlook { by, member });
-            }
-        }
-        let mut last: Option<Outlook> = None;
-        for record in &packs {
-            let mut found: Vec<Outlook> = (record.shards.iter())
-                .filter_map(|shard| {
-                    let holders = self.inventory.holders(*shard);
-                    let known = holders.filter_map(|device| moved.get(&device));
-                    known.min_by_key(|it| it.by).copied()
-                })
-                .collect();
-            found.sort_unstable_by_key(|it| it.by);
-            let whole = *found.get(usize::from(record.coding.k).checked_sub(1)?)?;
-            if last.is_none_or(|it| whole.by > it.by) {
-                last = Some(whole);
-            }
-        }
-        last
-    }
-
     /// Returns when so many bytes will probably have gone to or come from a member.
-    fn moved_by(&self, member: MemberId, bytes: u64, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn moved_by(
+        &self,
+        member: MemberId,
+        bytes: u64,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let next = self.expected(member, now).next?;
         let each = self.bytes_per_meeting(member, now).unwrap_or(u64::MAX);
         let more = bytes.div_ceil(each.max(1)).saturating_sub(1);
@@ -187,7 +148,7 @@ impl Node {
     }
 
     /// Over the best class of links on which anything was moved.
-    fn bytes_per_meeting(&self, member: MemberId, now: Timestamp) -> Option<u64> {
+    pub(crate) fn bytes_per_meeting(&self, member: MemberId, now: Timestamp) -> Option<u64> {
         let classes = [LinkClass::Lan, LinkClass::Direct];
         let by_class = |class| self.habits.bytes_per_meeting(member, class, now);
         classes.into_iter().find_map(by_class)

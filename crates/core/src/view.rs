@@ -364,7 +364,9 @@ impl Node {
         for record in packs {
             view.packs_missing += 1;
             view.bytes_missing += u64::from(record.bytes);
-            let (mut known, mut near) = (BTreeSet::new(), BTreeSet::new());
+            let aside = self.shards_aside(record.id);
+            let aside: BTreeSet<usize> = aside.into_iter().map(usize::from).collect();
+            let (mut known, mut near) = (aside.clone(), aside);
             for (index, shard) in record.shards.iter().enumerate() {
                 for device in self.inventory.holders(*shard) {
                     let (shards, bytes) = holders.entry(device).or_default();

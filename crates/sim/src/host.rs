@@ -26,8 +26,8 @@ use carryall_core::{
     time::Timestamp,
 };
 use carryall_store::{
-    catalogue::Catalogue, disk::Disk, feeds::Feeds, history::History, mem_disk::MemDisk,
-    rebuild::Rebuilder, shelf::Shelf, spool::Spool, vault::Vault,
+    aside::Aside, catalogue::Catalogue, disk::Disk, feeds::Feeds, history::History,
+    mem_disk::MemDisk, rebuild::Rebuilder, shelf::Shelf, spool::Spool, vault::Vault,
 };
 
 use self::own::Arrival;
@@ -105,6 +105,7 @@ pub(crate) struct Host {
     history: History,
     shelf: Shelf,
     spool: Spool,
+    aside: Aside,
     catalogue: Catalogue,
     unsaved: VecDeque<Unsaved>,
     inbound: BTreeMap<(LinkId, ShardId), Inbound>,
@@ -171,6 +172,7 @@ impl Host {
         known.map_err(|e| Halt::new(&e))?;
         let shelf = vault.shelf(KEEP_FREE).map_err(|e| Halt::new(&e))?;
         let spool = vault.spool(SPOOL_CAP).map_err(|e| Halt::new(&e))?;
+        let aside = vault.aside(0).map_err(|e| Halt::new(&e))?;
         let catalogue = vault.catalogue().map_err(|e| Halt::new(&e))?;
         let mut host = Self {
             node,
@@ -180,6 +182,7 @@ impl Host {
             history,
             shelf,
             spool,
+            aside,
             catalogue,
             unsaved: VecDeque::new(),
             inbound: BTreeMap::new(),
@@ -322,6 +325,12 @@ impl Host {
             }
             Effect::PackFetched { pack } => self.pack_fetched(&pack),
             Effect::Respool { pack } => self.respool(&pack),
+            Effect::PartRead { .. } => {}
+            Effect::SetAside { pack } => self.set_aside(pack),
+            Effect::DropAside { pack } => {
+                // What is left is dropped at another time.
+                let _ = self.aside.remove(pack);
+            }
             Effect::Scrub { owner, shard } => self.scrub(owner, shard),
             Effect::Adopt { identity } => {
                 // Without it nothing that follows may happen; the power cut that is the only

@@ -106,7 +106,12 @@ fn restore(context: &Context<'_>, place: &Path) -> Result<(), Box<dyn Error>> {
     let record = library.snapshot(newest.snapshot)?;
     let plan = Plan::new(&library, &record, b"/")?;
     let planned = began.elapsed();
-    let restorer = Restorer::new(plan, &place.join("restored"), false)?;
+    let restorer = Restorer::new(
+        plan,
+        &place.join("restored"),
+        false,
+        &context.keys.chunk_key(),
+    )?;
     let packs = restorer.needed();
     let prepared = began.elapsed();
     let rebuilder = Rebuilder::new();

@@ -1,9 +1,11 @@
 //! What a device keeps on its disks, and the order in which it gets there.
 
+pub mod aside;
 pub mod backup;
 pub mod browse;
 pub mod catalogue;
 pub mod days;
+pub mod difference;
 pub mod disk;
 pub mod drill;
 pub mod error;

@@ -3,10 +3,12 @@
 //! A pack is used up when it arrives: each of its chunks goes to its place in its file, and the pack
 //! can go. So memory is bounded by the packs that the caller has in hand. Nothing is written outside
 //! the target, nothing that exists is replaced unless asked for, and what can't be written is listed
-//! while the rest is restored. Run again, a restore skips what is already there.
+//! while the rest is restored. Run again, a restore skips what is already there, and goes on with the
+//! files of which some is.
 
 mod plan;
 mod report;
+mod resume;
 mod target;
 
 use std::{
@@ -32,6 +34,7 @@ pub use self::{
 };
 use self::{
     plan::{PlannedFile, Write},
+    resume::Left,
     target::{DirectoryNumber, Existing, Part, Target},
 };
 
@@ -59,12 +62,17 @@ pub struct Restorer {
 
 impl Restorer {
     /// Makes the directories and empty files. Files that are already there, by length and time,
-    /// are skipped.
+    /// are skipped; of those that an earlier run did not complete, what it wrote is checked and kept.
     ///
     /// # Errors
     /// [`RestoreError::Exists`] before anything is written, if the target has differing files of the
     /// same names and `overwrite` is not set.
-    pub fn new(plan: Plan, target: &Path, overwrite: bool) -> Result<Self, RestoreError> {
+    pub fn new(
+        plan: Plan,
+        target: &Path,
+        overwrite: bool,
+        key: &ChunkKey,
+    ) -> Result<Self, RestoreError> {
         let opened = Target::open(target).map_err(|source| RestoreError::Target {
             path: target.to_path_buf(),
             source,
@@ -94,8 +102,9 @@ impl Restorer {
         };
         restorer.list_planned_failures();
         let found = restorer.look()?;
-        restorer.make_directories();
+        let left = restorer.make_directories();
         restorer.skip(&found);
+        restorer.resume(left, key);
         restorer.make_empty_files();
         Ok(restorer)
     }
@@ -241,7 +250,9 @@ impl Restorer {
         }
     }
 
-    fn make_directories(&self) {
+    /// Makes the directories. Returns the incomplete files that an earlier run left in them.
+    fn make_directories(&self) -> Vec<Left> {
+        let mut left = Vec::new();
         for number in 1..self.plan.directories.len() {
             let number = index(number);
             let directory = self.plan.directory(number);
@@ -254,21 +265,20 @@ impl Restorer {
                 made
             });
             match made {
-                Ok(is_new) if !is_new => self.remove_parts(number),
+                Ok(is_new) if !is_new => self.find_parts(number, &mut left),
                 Ok(_) => {}
                 // What is below it fails too, one by one, each with this reason.
                 Err(why) => self.fail(directory.parent, &directory.name, why),
             }
         }
-        self.remove_parts(0);
+        self.find_parts(0, &mut left);
+        left
     }
 
-    /// Removes what an earlier run left half written in a directory that was already there.
-    fn remove_parts(&self, number: DirectoryNumber) {
-        if let Ok(directory) = self.handle(number) {
-            // A leftover that can't be removed fails its file when that is opened.
-            let _ = self.target.remove_parts(&directory);
-        }
+    fn find_parts(&self, number: DirectoryNumber, left: &mut Vec<Left>) {
+        // What can't be listed fails its files when they are opened.
+        let names = self.handle(number).and_then(|it| self.target.parts(&it));
+        left.extend(names.into_iter().flatten().map(|name| (number, name)));
     }
 
     fn skip(&self, found: &[u32]) {

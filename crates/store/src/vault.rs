@@ -6,6 +6,7 @@
 //! feeds/             one file per device whose feed is known
 //! shelf/             shards kept for others, and those under way
 //! spool/             own packs that can't be rebuilt from sources
+//! aside/             shards of own packs that came back, until others make the packs whole
 //! meetings           whom this device met, and when
 //! days               the count of observed days, while something is in the trash
 //! catalogue.redb     an index that can be rebuilt from all of the above
@@ -27,6 +28,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::{
+    aside::{Aside, AsideError},
     catalogue::{Catalogue, CatalogueError},
     days::{self, DaysError},
     disk::{Disk, DiskLock, Open, make_dir, read_exact_at, replace},
@@ -213,6 +215,11 @@ impl Vault {
     /// Opens the spool. It holds at most `cap` bytes.
     pub fn spool(&self, cap: u64) -> Result<Spool, SpoolError> {
         Spool::open(self.disk.clone(), &self.home.join("spool"), cap)
+    }
+
+    /// Opens what lies aside. Nothing is added that would leave less than `keep_free` bytes free.
+    pub fn aside(&self, keep_free: u64) -> Result<Aside, AsideError> {
+        Aside::open(self.disk.clone(), &self.home.join("aside"), keep_free)
     }
 
     /// Opens the catalogue, empty if it is missing or damaged: see [`Catalogue::needs_rebuild`].

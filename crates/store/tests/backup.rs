@@ -378,7 +378,7 @@ fn a_restore_that_was_cut_off_goes_on() {
         let head = library.snapshots().unwrap().pop().unwrap();
         let record = library.snapshot(head.snapshot).unwrap();
         let plan = Plan::new(&library, &record, b"/").unwrap();
-        let restorer = Restorer::new(plan, &out, false).unwrap();
+        let restorer = Restorer::new(plan, &out, false, &home.keys.chunk_key()).unwrap();
         let needed = restorer.needed();
         assert_eq!(needed.len(), 3);
         home.feed(&restorer, &needed[0]);
@@ -421,7 +421,7 @@ fn packs_that_never_come_are_failures_and_the_rest_is_restored() {
     let record = library.snapshot(head.snapshot).unwrap();
     let plan = Plan::new(&library, &record, b"/").unwrap();
     let out = place.path().join("out");
-    let restorer = Restorer::new(plan, &out, false).unwrap();
+    let restorer = Restorer::new(plan, &out, false, &home.keys.chunk_key()).unwrap();
     for pack in restorer.needed() {
         if pack.kind == PackKind::Small {
             home.feed(&restorer, &pack);
@@ -484,7 +484,7 @@ fn a_new_device_learns_everything_from_a_head_and_a_friend() {
     assert!(record.segments.len() <= 3, "segments are merged");
     let plan = Plan::new(&library, &record, b"/").unwrap();
     let out = place.path().join("out");
-    let restorer = Restorer::new(plan, &out, false).unwrap();
+    let restorer = Restorer::new(plan, &out, false, &home.keys.chunk_key()).unwrap();
     for pack in restorer.needed() {
         home.feed(&restorer, &pack);
     }

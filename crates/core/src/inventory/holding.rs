@@ -51,6 +51,11 @@ impl Holding {
         self.held && (self.renewed || !self.is_refuted())
     }
 
+    /// Tells whether the holder may give the shard back.
+    pub fn may_be_given(&self) -> bool {
+        self.believed() || self.may_be_trashed()
+    }
+
     /// Tells whether the last probe failed.
     pub fn is_refuted(&self) -> bool {
         self.failed

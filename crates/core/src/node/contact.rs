@@ -555,7 +555,8 @@ impl Node {
     ) -> Option<Reason> {
         let room = contact.no_room.is_none_or(|(_, until)| until <= self.now);
         let bar = contact.bar.filter(|bar| bar.until > self.now);
-        if bar.is_none_or(|bar| bar.fetch) && self.fetch_wants(device) {
+        let wanted = self.fetch_wants(device) || self.reads_want(device);
+        if bar.is_none_or(|bar| bar.fetch) && wanted {
             return Some(Reason::Work);
         }
         if self.paused_until().is_some() {

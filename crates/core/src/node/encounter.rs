@@ -74,8 +74,6 @@ pub(crate) struct Encounter {
     /// Shards that we asked back.
     pub(crate) fetches: BTreeMap<ShardId, (PackId, u8)>,
     /// Where we stand among the packs to fetch.
-    pub(crate) fetch_cursor: u64,
-    pub(crate) fetch_look: u64,
     /// What we asked the peer to show.
     pub(super) audit: Audit,
     /// Proofs that we are making for the peer.
@@ -133,8 +131,6 @@ impl Encounter {
             serves: BTreeSet::new(),
             receives: BTreeSet::new(),
             fetches: BTreeMap::new(),
-            fetch_cursor: 0,
-            fetch_look: 0,
             audit: Audit::default(),
             proving: 0,
             queue: Queue::default(),
@@ -343,7 +339,8 @@ impl Node {
             return;
         };
         self.ledger.release_link(link);
-        self.fetching.link_gone(link);
+        self.fetch_link_gone(link);
+        self.read_link_gone(link);
         // What was stored without a receipt is offered again, and then signed for.
         let gone = self.inventory.clear_pending_of(encounter.peer);
         for other in self.encounters.values() {
@@ -500,7 +497,9 @@ impl Node {
                 group,
                 proof,
             } => {
-                self.proof(link, nonce, shard, group, proof);
+                if !self.part_shown(link, nonce, (shard, group), proof.as_ref()) {
+                    self.proof(link, nonce, shard, group, proof);
+                }
             }
             Message::Terms(terms) => self.terms(link, terms),
             Message::Idle => {
@@ -601,6 +600,7 @@ impl Node {
             return;
         }
         self.fetch_from(link);
+        self.read_from(link);
         self.put_on(link);
         self.probe(link);
         self.rest(link);
@@ -626,7 +626,8 @@ impl Node {
         let now = self.now;
         let waiting = !self.receipts.is_empty()
             || self.outcomes.values().any(|outcomes| !outcomes.is_empty())
-            || self.disk_wait().is_some_and(|until| now < until);
+            || self.disk_wait().is_some_and(|until| now < until)
+            || self.is_reading(link);
         let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
@@ -687,7 +688,8 @@ impl Node {
             .values()
             .filter(|encounter| encounter.stage != Stage::Closing);
         let disk = self.disk_wait().filter(|until| *until > self.now);
-        let disk = disk.filter(|_| !self.encounters.is_empty());
+        let waits = disk.into_iter().chain(self.reading_until());
+        let waits = waits.filter(|_| !self.encounters.is_empty());
         live.flat_map(|encounter| {
             let (ping, dead) = (encounter.ping_at(), encounter.dead_at());
             let quiet = encounter
@@ -701,7 +703,7 @@ impl Node {
             ]
         })
         .flatten()
-        .chain(disk)
+        .chain(waits)
         .min()
     }
 }

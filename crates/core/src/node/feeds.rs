@@ -183,6 +183,7 @@ impl Node {
             self.inventory.note_receipt(holder, shard, true, seq);
             if let Some((pack, _)) = self.inventory.locate(shard) {
                 let pack = pack.record.id;
+                self.look_for(pack);
                 if !self.inventory.holding(holder, shard).believed() {
                     // It says again what it could not show: nothing is on its way there.
                     self.replan(pack);
@@ -202,7 +203,6 @@ impl Node {
                 self.judge(pack);
             }
         }
-        self.fetching.look_again();
     }
 
     fn open_audits(&mut self, author: DeviceId, sealed: &[u8]) {
@@ -226,8 +226,10 @@ impl Node {
                 self.inventory
                     .note_audit(list.holder, shard, list.time, good);
                 let pack = self.inventory.locate(shard).map(|(pack, _)| pack.record.id);
-                if let Some(pack) = pack.filter(|_| !good) {
-                    self.replan(pack);
+                match pack {
+                    Some(pack) if good => self.look_for(pack),
+                    Some(pack) => self.replan(pack),
+                    None => {}
                 }
             }
         }

@@ -1,11 +1,15 @@
 //! The owner's side after a loss: asking shards back, from whoever is in reach, in order.
+//!
+//! Few packs are under way at a time, since their shards lie in memory. A pack that nobody in reach can
+//! make whole is set aside with what came of it, and goes on with the next friend.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
+use alloc::{collections::BTreeSet, vec::Vec};
+
+use super::{
+    Node,
+    encounter::Encounter,
+    wanted::{Phase, Wanted, WantedPacks},
 };
-
-use super::{Node, encounter::Encounter};
 use crate::{
     event::{Effect, LinkId, Notice, Sink, TransferError},
     id::{DeviceId, PackId, ShardId},
@@ -15,95 +19,48 @@ use crate::{
     record::PackRecord,
 };
 
-/// A pack whose shards are arriving.
-#[derive(Debug)]
-struct Active {
-    record: PackRecord,
-    have: BTreeSet<u8>,
-    asked: BTreeMap<u8, LinkId>,
-    /// The shell is opening it.
-    handed: bool,
-}
-
-impl Active {
-    fn lacks(&self) -> bool {
-        !self.handed && self.have.len() + self.asked.len() < usize::from(self.record.coding.k)
-    }
-}
-
-/// The packs that we want back.
+/// What is wanted back.
 #[derive(Debug, Default)]
 pub(super) struct Fetching {
-    waiting: BTreeMap<u64, PackRecord>,
-    active: BTreeMap<PackId, Active>,
-    next: u64,
+    packs: WantedPacks,
     /// Shards that a device turned out not to have.
     missing: BTreeSet<(DeviceId, ShardId)>,
-    /// Bumped when holders may have changed, so that each link looks at all packs again.
-    look: u64,
     /// All of them are wanted only to make good what friends lost. What the owner wants back goes
     /// first, so either all packs are such or none.
     repairs: bool,
 }
 
 impl Fetching {
-    pub(super) fn link_gone(&mut self, link: LinkId) {
-        for active in self.active.values_mut() {
-            active.asked.retain(|_, asked| *asked != link);
-        }
-        self.look += 1;
-    }
-
-    /// Begins to bring a pack back for a repair.
-    pub(super) fn begin_repair(&mut self, record: PackRecord) {
-        self.repairs = true;
-        self.waiting.insert(self.next, record);
-        self.next += 1;
-        self.look += 1;
-    }
-
     /// Tells whether another repair may begin.
     pub(super) fn room_for_repair(&self) -> bool {
-        self.is_empty() || (self.repairs && self.records().count() < limits::REPAIRS_MAX)
+        self.packs.is_empty() || (self.repairs && self.packs.len() < limits::REPAIRS_MAX)
     }
 
-    pub(super) fn has(&self, pack: PackId) -> bool {
-        self.records().any(|record| record.id == pack)
+    pub(super) fn is_wanted(&self, pack: PackId) -> bool {
+        self.packs.get(pack).is_some()
     }
 
     /// A repair is over, or not wanted any more.
     pub(super) fn end_repair(&mut self, pack: PackId) {
         if self.repairs {
-            self.active.remove(&pack);
-            self.waiting.retain(|_, record| record.id != pack);
-            self.repairs = !self.is_empty();
+            self.packs.remove(pack);
+            self.repairs = !self.packs.is_empty();
         }
     }
 
-    /// Gives up the repairs of which nothing has come or is on its way, so that others get their turn.
+    /// Gives up the repairs of which nothing is on its way, so that others get their turn. What came
+    /// of them lies aside.
     pub(super) fn rest_repairs(&mut self) {
         if self.repairs {
-            self.waiting.clear();
-            self.active.retain(|_, active| {
-                active.handed || !active.asked.is_empty() || !active.have.is_empty()
-            });
-            self.repairs = !self.is_empty();
-            self.look += 1;
+            let under_way = self.packs.under_way().map(|wanted| wanted.record.id);
+            let under_way: BTreeSet<PackId> = under_way.collect();
+            let waiting = self.packs.records().map(|record| record.id);
+            let waiting: Vec<PackId> = waiting.filter(|it| !under_way.contains(it)).collect();
+            for pack in waiting {
+                self.packs.remove(pack);
+            }
+            self.repairs = !self.packs.is_empty();
         }
-    }
-
-    pub(super) fn look_again(&mut self) {
-        self.look += 1;
-    }
-
-    fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.active.is_empty()
-    }
-
-    fn records(&self) -> impl Iterator<Item = &PackRecord> {
-        self.waiting
-            .values()
-            .chain(self.active.values().map(|active| &active.record))
     }
 }
 
@@ -112,32 +69,63 @@ impl Node {
         if self.fetching.repairs {
             self.stop_fetch();
         }
-        let known: BTreeSet<PackId> = self.fetching.records().map(|record| record.id).collect();
-        for record in packs
-            .into_iter()
-            .filter(|record| !known.contains(&record.id))
-        {
-            // Holders' receipts name shards: know which pack they belong to.
-            self.inventory.add_pack(record.clone(), false);
-            let at = self.fetching.next;
-            self.fetching.next += 1;
-            self.fetching.waiting.insert(at, record);
+        for record in packs {
+            if !self.fetching.is_wanted(record.id) {
+                // Holders' receipts name shards: know which pack they belong to.
+                self.inventory.add_pack(record.clone(), false);
+                self.want(record);
+            }
         }
-        self.fetching.missing.clear();
-        self.fetching.look += 1;
-        for encounter in self.encounters.values_mut() {
-            encounter.fetch_cursor = 0;
+        // Whoever didn't have something is asked once more.
+        let missing = core::mem::take(&mut self.fetching.missing);
+        for (_, shard) in missing {
+            if let Some((pack, _)) = self.inventory.locate(shard) {
+                let pack = pack.record.id;
+                self.look_for(pack);
+            }
         }
         self.contacts.touch();
     }
 
+    /// Begins to bring a pack back for a repair.
+    pub(super) fn begin_repair(&mut self, record: PackRecord) {
+        self.fetching.repairs = true;
+        self.want(record);
+        self.contacts.touch();
+    }
+
+    fn want(&mut self, record: PackRecord) {
+        let pack = record.id;
+        let aside = self.shards_aside(pack);
+        self.fetching.packs.add(record, aside);
+        self.look_for(pack);
+        self.hand_over();
+    }
+
     /// Wants nothing back any more. Repairs go on later.
     pub(super) fn stop_fetch(&mut self) {
-        self.fetching = Fetching {
-            look: self.fetching.look + 1,
-            ..Fetching::default()
-        };
+        self.fetching = Fetching::default();
         self.repair.look_at_all();
+    }
+
+    /// Looks anew who has something of a pack.
+    pub(super) fn look_for(&mut self, pack: PackId) {
+        self.change_wanted(pack, |_| {});
+    }
+
+    fn change_wanted(&mut self, pack: PackId, change: impl FnOnce(&mut Wanted)) {
+        let (inventory, missing) = (&self.inventory, &self.fetching.missing);
+        let givers = |wanted: &Wanted| {
+            let mut givers = BTreeSet::new();
+            for (index, shard) in indexed(&wanted.record) {
+                if !wanted.have.contains(&index) {
+                    let there = inventory.givers(shard);
+                    givers.extend(there.filter(|device| !missing.contains(&(*device, shard))));
+                }
+            }
+            givers
+        };
+        self.fetching.packs.change(pack, change, givers);
     }
 
     /// Tells whether a device has something that the owner wants back.
@@ -150,17 +138,9 @@ impl Node {
         self.fetching.repairs && self.has_wanted(holder)
     }
 
-    /// Tells whether a device has something that is wanted and could come now: what is begun and waits
-    /// for somebody else's shards is no reason to call it.
+    /// Tells whether a device has something that is wanted and could come now.
     fn has_wanted(&self, holder: DeviceId) -> bool {
-        let mut active = self.fetching.active.values();
-        let begun = active.any(|active| {
-            let open = |(index, _)| !active.have.contains(&index);
-            active.lacks() && self.gives(holder, &active.record).any(open)
-        });
-        let room = self.fetching.active.len() < limits::PACKS_IN_FLIGHT_MAX;
-        let mut waiting = self.fetching.waiting.values();
-        begun || room && waiting.any(|record| self.gives(holder, record).next().is_some())
+        self.next_of_begun(holder).is_some() || self.next_to_begin(holder).is_some()
     }
 
     /// Returns the shards of a pack that we may ask a device for.
@@ -169,147 +149,154 @@ impl Node {
         holder: DeviceId,
         record: &'a PackRecord,
     ) -> impl Iterator<Item = (u8, ShardId)> + 'a {
-        record
-            .shards
-            .iter()
-            .enumerate()
-            .filter_map(move |(index, shard)| {
-                let holding = self.inventory.holding(holder, *shard);
-                let there = (holding.believed() || holding.may_be_trashed())
-                    && !self.fetching.missing.contains(&(holder, *shard));
-                there.then_some((u8::try_from(index).unwrap_or(u8::MAX), *shard))
-            })
+        indexed(record).filter(move |(_, shard)| {
+            self.inventory.holding(holder, *shard).may_be_given()
+                && !self.fetching.missing.contains(&(holder, *shard))
+        })
+    }
+
+    /// Tells whether what the owner wants back, or what a repair needs, may come from a peer.
+    fn may_fetch_from(&self, encounter: &Encounter) -> bool {
+        match self.fetching.repairs {
+            true => encounter.bulk() == Bulk::Everything && self.paused.is_none(),
+            false => self.may_fetch(encounter),
+        }
     }
 
     /// Asks the peer of a link for shards until enough are under way.
     pub(super) fn fetch_from(&mut self, link: LinkId) {
-        let may = |encounter: &Encounter| match self.fetching.repairs {
-            true => encounter.bulk() == Bulk::Everything && self.paused.is_none(),
-            false => self.may_fetch(encounter),
-        };
-        if !self.encounters.get(&link).is_some_and(may) {
+        if self.fetching.packs.is_empty() {
             return;
         }
-        while !self.fetching.is_empty() && self.fetch_one(link) {}
+        while self.fetch_one(link) {}
     }
 
     fn fetch_one(&mut self, link: LinkId) -> bool {
         let Some(encounter) = self.encounters.get(&link) else {
             return false;
         };
-        if encounter.fetches.len() >= limits::FETCHES_IN_FLIGHT_MAX {
+        if encounter.fetches.len() >= limits::FETCHES_IN_FLIGHT_MAX
+            || !self.may_fetch_from(encounter)
+        {
             return false;
         }
         let peer = encounter.peer;
         // First what others have begun, then what comes next.
-        let begun = self.fetching.active.values().find_map(|active| {
-            let open =
-                |index: &u8| !active.have.contains(index) && !active.asked.contains_key(index);
-            let found = self
-                .gives(peer, &active.record)
-                .find(|(index, _)| open(index))?;
-            active.lacks().then_some((active.record.id, found))
-        });
-        let Some((pack, (index, shard))) = begun else {
-            return self.activate(link, peer);
-        };
-        let Some(active) = self.fetching.active.get_mut(&pack) else {
+        let begun = self.next_of_begun(peer);
+        let Some((wanted, (index, shard))) = begun.or_else(|| self.next_to_begin(peer)) else {
             return false;
         };
-        active.asked.insert(index, link);
-        let bytes = active.record.coding.shard_bytes;
+        let (pack, bytes) = (wanted.record.id, wanted.record.coding.shard_bytes);
+        if wanted.phase == Phase::Waiting {
+            self.change_wanted(pack, |wanted| wanted.phase = Phase::UnderWay);
+        }
+        self.fetching.packs.ask(pack, index, link);
         if let Some(encounter) = self.encounters.get_mut(&link) {
             encounter.fetches.insert(shard, (pack, index));
         }
-        let sink = if self.fetching.repairs {
-            Sink::Repair { pack, index }
-        } else {
-            Sink::Fetch { pack, index }
-        };
         self.effect(Effect::Receive {
             link,
             shard,
             bytes,
             offset: 0,
-            sink,
+            sink: Sink::Fetch { pack, index },
         });
         self.send(link, Message::Get { shard, offset: 0 });
         true
     }
 
-    /// Begins the next pack of which the peer has something.
-    fn activate(&mut self, link: LinkId, peer: DeviceId) -> bool {
-        if self.fetching.active.len() >= limits::PACKS_IN_FLIGHT_MAX {
-            return false;
+    /// Returns a shard that a device has of what is under way.
+    fn next_of_begun(&self, holder: DeviceId) -> Option<(&Wanted, (u8, ShardId))> {
+        let asking = self.fetching.packs.under_way().filter(|it| it.asks());
+        let mut found = asking.filter_map(|wanted| Some((wanted, self.open_at(holder, wanted)?)));
+        found.next()
+    }
+
+    /// Returns a shard that a device has of a pack that isn't under way: if it can be, of one that
+    /// those in reach make whole.
+    fn next_to_begin(&self, holder: DeviceId) -> Option<(&Wanted, (u8, ShardId))> {
+        if !self.fetching.packs.has_slot() {
+            return None;
         }
-        let Some(encounter) = self.encounters.get(&link) else {
-            return false;
-        };
-        let mut cursor = encounter.fetch_cursor;
-        if encounter.fetch_look != self.fetching.look {
-            cursor = 0;
-        }
-        let look = self.fetching.look;
-        let found = self
-            .fetching
-            .waiting
-            .range(cursor..)
-            .find_map(|(at, record)| self.gives(peer, record).next().map(|_| *at));
-        if let Some(encounter) = self.encounters.get_mut(&link) {
-            encounter.fetch_cursor = found.map_or(u64::MAX, |at| at + 1);
-            encounter.fetch_look = look;
-        }
-        let Some(record) = found.and_then(|at| self.fetching.waiting.remove(&at)) else {
-            return false;
-        };
-        let active = Active {
-            have: BTreeSet::new(),
-            asked: BTreeMap::new(),
-            handed: false,
-            record,
-        };
-        self.fetching.active.insert(active.record.id, active);
-        true
+        let mut offered = self.fetching.packs.offered(holder);
+        let best = offered.next()?;
+        let mut first = core::iter::once(best).chain(offered).take(LOOKS);
+        let completed = first.find(|wanted| self.can_complete(holder, wanted));
+        let wanted = completed.or_else(|| self.may_set_aside().then_some(best))?;
+        Some((wanted, self.open_at(holder, wanted)?))
+    }
+
+    /// Returns a shard that a device has of a pack, and that nobody was asked for.
+    fn open_at(&self, holder: DeviceId, wanted: &Wanted) -> Option<(u8, ShardId)> {
+        let mut given = self.gives(holder, &wanted.record);
+        given.find(|(index, _)| wanted.is_open(*index))
+    }
+
+    /// Tells whether a device and those in reach make a pack whole.
+    fn can_complete(&self, holder: DeviceId, wanted: &Wanted) -> bool {
+        let linked = self.encounters.values();
+        let linked = linked.filter(|encounter| self.may_fetch_from(encounter));
+        let devices: BTreeSet<DeviceId> = linked.map(|it| it.peer).chain([holder]).collect();
+        let given = devices.into_iter().flat_map(|device| {
+            let given = self.gives(device, &wanted.record);
+            given
+                .map(|(index, _)| index)
+                .filter(|index| !wanted.have.contains(index))
+        });
+        given.collect::<BTreeSet<u8>>().len() >= wanted.lacking()
     }
 
     /// A shard that we asked for came, or didn't.
     pub(super) fn shard_fetched(
         &mut self,
         link: LinkId,
-        pack: PackId,
-        index: u8,
+        (pack, index): (PackId, u8),
+        shard: ShardId,
         outcome: Result<(), TransferError>,
     ) {
-        let peer = self.encounters.get(&link).map(|encounter| encounter.peer);
-        let Some(active) = self.fetching.active.get_mut(&pack) else {
-            return;
-        };
-        if active.asked.remove(&index).is_none() {
-            // For a repair that was broken off: it did not come to where this one's shards are.
+        if !self.fetching.packs.unask(pack, index) {
+            // For something that isn't wanted any more.
             return;
         }
-        let shard = active.record.shards.get(usize::from(index)).copied();
+        let Some(encounter) = self.encounters.get_mut(&link) else {
+            return;
+        };
+        let peer = encounter.peer;
         match outcome {
             Ok(()) => {
-                active.have.insert(index);
-                let bytes = u64::from(active.record.coding.shard_bytes);
-                if active.have.len() >= usize::from(active.record.coding.k) && !active.handed {
-                    active.handed = true;
-                    let pack = active.record.clone();
-                    let effect = if self.fetching.repairs {
-                        Effect::Respool { pack }
-                    } else {
-                        Effect::PackFetched { pack }
-                    };
-                    self.effect(effect);
-                }
-                if let Some(encounter) = self.encounters.get_mut(&link) {
-                    encounter.bytes_received += bytes;
-                    encounter.progress = true;
-                }
+                let wanted = self.fetching.packs.get(pack);
+                let bytes = wanted.map_or(0, |wanted| wanted.record.coding.shard_bytes);
+                encounter.bytes_received += u64::from(bytes);
+                encounter.progress = true;
+                self.change_wanted(pack, |wanted| wanted.have.extend([index]));
+                self.hand_if_whole(pack);
             }
             Err(TransferError::WrongBytes) => self.not_there(peer, shard),
             Err(_) => {}
+        }
+        self.set_aside_stuck();
+    }
+
+    fn hand_if_whole(&mut self, pack: PackId) {
+        let Some(wanted) = self.fetching.packs.get(pack) else {
+            return;
+        };
+        if wanted.lacking() > 0 || wanted.phase == Phase::Handed {
+            return;
+        }
+        let record = wanted.record.clone();
+        self.change_wanted(pack, |wanted| wanted.phase = Phase::Handed);
+        self.effect(if self.fetching.repairs {
+            Effect::Respool { pack: record }
+        } else {
+            Effect::PackFetched { pack: record }
+        });
+    }
+
+    /// Hands over what is whole already, as many as may be under way.
+    fn hand_over(&mut self) {
+        while let Some(pack) = self.fetching.packs.next_whole() {
+            self.hand_if_whole(pack);
         }
     }
 
@@ -318,10 +305,9 @@ impl Node {
         let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
-        if let Some((pack, index)) = encounter.fetches.remove(&shard)
-            && let Some(active) = self.fetching.active.get_mut(&pack)
-        {
-            active.asked.remove(&index);
+        if let Some((pack, index)) = encounter.fetches.remove(&shard) {
+            self.fetching.packs.unask(pack, index);
+            self.set_aside_stuck();
         }
     }
 
@@ -338,16 +324,12 @@ impl Node {
             }
             return;
         };
-        if let Some(active) = self.fetching.active.get_mut(&pack) {
-            active.asked.remove(&index);
-        }
-        self.not_there(Some(peer), Some(shard));
+        self.fetching.packs.unask(pack, index);
+        self.not_there(peer, shard);
+        self.set_aside_stuck();
     }
 
-    fn not_there(&mut self, peer: Option<DeviceId>, shard: Option<ShardId>) {
-        let (Some(peer), Some(shard)) = (peer, shard) else {
-            return;
-        };
+    fn not_there(&mut self, peer: DeviceId, shard: ShardId) {
         self.fetching.missing.insert((peer, shard));
         self.inventory.note_audit(peer, shard, self.now, false);
         if let Some((pack, _)) = self.inventory.locate(shard) {
@@ -357,53 +339,87 @@ impl Node {
             holder: peer,
             shard,
         });
-        self.set_aside();
     }
 
-    /// Puts packs that nobody in reach can complete back in the queue, so that others get their turn.
-    fn set_aside(&mut self) {
-        let links: Vec<DeviceId> = self.encounters.values().map(|it| it.peer).collect();
-        let stuck: Vec<PackId> = self
-            .fetching
-            .active
-            .values()
-            .filter(|active| active.lacks() && active.asked.is_empty())
-            .filter(|active| {
-                !links.iter().any(|peer| {
-                    self.gives(*peer, &active.record)
-                        .any(|(index, _)| !active.have.contains(&index))
-                })
+    /// A link is gone, and what was asked on it with it.
+    pub(super) fn fetch_link_gone(&mut self, link: LinkId) {
+        self.fetching.packs.link_gone(link);
+        self.set_aside_stuck();
+    }
+
+    /// Makes room for others: what nobody in reach can go on with waits, on the disk.
+    fn set_aside_stuck(&mut self) {
+        let stuck = self.fetching.packs.under_way();
+        let stuck = stuck.filter(|it| it.phase == Phase::UnderWay && it.asked.is_empty());
+        let stuck: Vec<(PackId, BTreeSet<u8>)> = stuck
+            .filter(|wanted| {
+                let mut linked = self.encounters.values();
+                !linked.any(|it| self.may_fetch_from(it) && self.open_at(it.peer, wanted).is_some())
             })
-            .map(|active| active.record.id)
+            .map(|wanted| (wanted.record.id, wanted.have.clone()))
             .collect();
-        for pack in stuck {
-            if let Some(active) = self.fetching.active.remove(&pack) {
-                let at = self.fetching.next;
-                self.fetching.next += 1;
-                self.fetching.waiting.insert(at, active.record);
+        for (pack, have) in stuck {
+            if have == self.shards_aside(pack) {
+                self.change_wanted(pack, |wanted| wanted.phase = Phase::Waiting);
+            } else {
+                self.change_wanted(pack, |wanted| wanted.phase = Phase::SettingAside);
+                self.effect(Effect::SetAside { pack });
             }
         }
     }
 
-    /// The shell has used a pack, or its shards did not make it.
-    pub(super) fn pack_used(&mut self, pack: PackId, good: bool) {
-        let Some(mut active) = self.fetching.active.remove(&pack) else {
+    /// What came of a pack lies on the disk, or finds no room there.
+    pub(super) fn set_aside(&mut self, pack: PackId, good: bool) {
+        let Some(wanted) = self.fetching.packs.get(pack) else {
             return;
         };
+        if wanted.phase != Phase::SettingAside {
+            return;
+        }
+        let have = wanted.have.clone();
+        if good {
+            self.keep_aside(pack, have);
+        } else {
+            self.nothing_fits_aside();
+        }
+        let have = self.shards_aside(pack);
+        self.change_wanted(pack, |wanted| {
+            wanted.phase = Phase::Waiting;
+            wanted.have = have;
+        });
+        self.contacts.touch();
+    }
+
+    /// The shell has used a pack, or its shards did not make it.
+    pub(super) fn pack_used(&mut self, pack: PackId, good: bool) {
+        if !self.fetching.is_wanted(pack) {
+            return;
+        }
+        self.drop_aside(pack);
         // There is room for the next one, which somebody else may have.
         self.contacts.touch();
+        let Some(wanted) = self.fetching.packs.remove(pack) else {
+            return;
+        };
         if good {
-            return self.notify(Notice::Fetched { pack });
+            self.notify(Notice::Fetched { pack });
+        } else {
+            self.want(wanted.record);
         }
-        active.have.clear();
-        let at = self.fetching.next;
-        self.fetching.next += 1;
-        self.fetching.waiting.insert(at, active.record);
+        self.hand_over();
     }
 
     /// Returns the packs that we still want back.
     pub fn wanted_packs(&self) -> impl Iterator<Item = &PackRecord> {
         let restores = !self.fetching.repairs;
-        self.fetching.records().filter(move |_| restores)
+        self.fetching.packs.records().filter(move |_| restores)
     }
+}
+
+/// How many packs to look at for one that those in reach make whole.
+const LOOKS: usize = 16;
+
+fn indexed(record: &PackRecord) -> impl Iterator<Item = (u8, ShardId)> + '_ {
+    let shards = record.shards.iter().enumerate();
+    shards.map(|(index, shard)| (u8::try_from(index).unwrap_or(u8::MAX), *shard))
 }

@@ -116,7 +116,7 @@ impl Node {
             .get_mut(&link)
             .and_then(|it| it.fetches.remove(&shard));
         if let Some((pack, index)) = fetched {
-            return self.shard_fetched(link, pack, index, outcome);
+            return self.shard_fetched(link, (pack, index), shard, outcome);
         }
         let Some((owner, bytes)) = self.ledger.reservation(link, shard) else {
             return;

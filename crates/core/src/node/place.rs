@@ -99,6 +99,7 @@ impl Node {
 
     /// Everybody in an encounter may need more of a pack than was known.
     pub(super) fn replan(&mut self, id: PackId) {
+        self.look_for(id);
         let Some(pack) = self.inventory.pack(id) else {
             return;
         };

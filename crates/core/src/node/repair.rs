@@ -71,6 +71,7 @@ impl Node {
         }
         self.repair.look_again = Some(self.now + limits::ABSENT_LOOK);
         self.fetching.rest_repairs();
+        self.clear_aside();
         self.repair.look_at_all();
         let devices: Vec<(DeviceId, MemberId)> = self.circle.devices().collect();
         let gone = devices
@@ -135,11 +136,10 @@ impl Node {
                 return;
             };
             let pack = self.inventory.pack(id).filter(|pack| !pack.available);
-            let pack = pack.filter(|_| !self.fetching.has(id));
+            let pack = pack.filter(|_| !self.fetching.is_wanted(id));
             if let Some(pack) = pack.filter(|pack| self.is_repairable(pack)) {
                 let record = pack.record.clone();
-                self.fetching.begin_repair(record);
-                self.contacts.touch();
+                self.begin_repair(record);
             }
         }
     }
@@ -182,6 +182,7 @@ impl Node {
     /// A pack that was brought back is in the spool, or could not be made.
     pub(super) fn respooled(&mut self, pack: PackId, good: bool) {
         self.fetching.end_repair(pack);
+        self.drop_aside(pack);
         if !good {
             // It is looked at again within the hour.
             return;
@@ -204,6 +205,7 @@ impl Node {
         self.repair.looks.remove(&pack);
         self.repair.respooled.remove(&pack);
         self.fetching.end_repair(pack);
+        self.drop_aside(pack);
     }
 
     /// Tells whether a pack is in the spool only until others have what was missing.

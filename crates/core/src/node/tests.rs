@@ -32,6 +32,7 @@ mod order;
 mod outlook;
 mod presence;
 mod reach;
+mod read;
 mod remove;
 mod repair;
 mod room;
@@ -65,6 +66,12 @@ struct Host {
     tardy: Span,
     /// Its disk takes nothing.
     full: bool,
+    /// Packs of which something lies aside.
+    aside: BTreeSet<PackId>,
+    nothing_fits_aside: bool,
+    /// Shards that came back.
+    fetches: usize,
+    read: BTreeMap<(ShardId, u32), Vec<u8>>,
 }
 
 /// Devices on one network.
@@ -173,6 +180,10 @@ impl World {
             mute: false,
             tardy: Span::default(),
             full: false,
+            aside: BTreeSet::new(),
+            nothing_fits_aside: false,
+            fetches: 0,
+            read: BTreeMap::new(),
         };
         self.hosts.insert(device, host);
         self.settle();
@@ -491,6 +502,20 @@ impl World {
                     },
                 );
             }
+            Effect::PartRead { shard, group, data } => {
+                self.host(me).read.insert((shard, group), data);
+            }
+            Effect::SetAside { pack } => {
+                let host = self.host(me);
+                let good = !host.nothing_fits_aside;
+                if good {
+                    host.aside.insert(pack);
+                } else {
+                    host.fetched.retain(|(it, _), _| *it != pack);
+                }
+                self.tell(me, Event::SetAside { pack, good });
+            }
+            Effect::DropAside { pack } => assert!(self.host(me).aside.remove(&pack)),
             Effect::Notify(notice) => self.host(me).notices.push(notice),
             Effect::Remember { meeting } => self.host(me).meetings.push(meeting),
             Effect::Unspool { pack } => drop(self.host(me).unspooled.insert(pack)),
@@ -538,7 +563,8 @@ impl World {
         };
         match sink {
             Sink::Shelf { owner } => drop(self.host(peer).shelf.insert((owner, id), bytes)),
-            Sink::Fetch { pack, index } | Sink::Repair { pack, index } => {
+            Sink::Fetch { pack, index } => {
+                self.host(peer).fetches += 1;
                 self.host(peer).fetched.insert((pack, index), bytes);
             }
         }

@@ -36,6 +36,9 @@ pub(crate) struct Arrival {
 impl Host {
     /// Tells the node which packs the catalogue knows.
     pub(super) fn learn_own(&mut self) -> Result<(), Halt> {
+        for (pack, shards) in self.aside.list() {
+            self.node.learn_aside(pack, shards);
+        }
         let packs = self.catalogue.packs().map_err(|error| Halt::new(&error))?;
         for (ordinal, pack) in packs {
             let sources = self
@@ -224,13 +227,21 @@ impl Host {
 
     /// Makes a pack of the shards that are here.
     fn rebuild(&mut self, pack: &PackRecord) -> Option<Vec<u8>> {
-        let shards = self.fetched.remove(&pack.id).unwrap_or_default();
+        let mut shards = self.aside.get(pack).unwrap_or_default();
+        shards.extend(self.fetched.remove(&pack.id).unwrap_or_default());
         let shards: Vec<(u8, &[u8])> = shards
             .iter()
             .map(|(index, bytes)| (*index, bytes.as_slice()))
             .collect();
         let rebuilt = shard::rebuild(&pack.coding, &shards, pack.bytes as usize).ok();
         rebuilt.filter(|bytes| shard::shard_id(bytes).0 == pack.id.0)
+    }
+
+    /// Nobody in reach has more of a pack.
+    pub(super) fn set_aside(&mut self, pack: PackId) {
+        let shards = self.fetched.remove(&pack).unwrap_or_default();
+        let good = self.aside.put(pack, &shards).is_ok();
+        self.out.push(Out::Answer(Event::SetAside { pack, good }));
     }
 
     /// All shards of a pack are here for a repair.

@@ -129,7 +129,7 @@ impl Host {
             .map_err(RestoreError::from)
             .and_then(|record| Plan::new(&library, &record, b"/"));
         match planned {
-            Ok(plan) => Restorer::new(plan, target, false)
+            Ok(plan) => Restorer::new(plan, target, false, &keys.chunk_key())
                 .map(Ok)
                 .map_err(|error| Halt::new(&error)),
             Err(RestoreError::Browse(BrowseError::Absent(packs))) => Ok(Err(packs)),

@@ -118,7 +118,7 @@ impl Host {
                 Some(Inbound::Shelf { open, .. }) => *open = true,
                 _ => self.answer_received(link, shard, Err(TransferError::Disk)),
             },
-            Sink::Fetch { .. } | Sink::Repair { .. } => {
+            Sink::Fetch { .. } => {
                 let mut content = self.partial.remove(&shard).unwrap_or_default();
                 content.truncate(usize::try_from(offset).unwrap_or(usize::MAX));
                 let inbound = Inbound::Memory {
@@ -197,7 +197,7 @@ impl Host {
                 finished
             }
             Some(Inbound::Memory {
-                sink: Sink::Fetch { pack, index } | Sink::Repair { pack, index },
+                sink: Sink::Fetch { pack, index },
                 content,
                 ..
             }) => {

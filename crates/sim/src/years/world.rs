@@ -428,6 +428,9 @@ impl World {
                 let pack = pack.id;
                 self.tell(me, Event::Respooled { pack, good });
             }
+            Effect::PartRead { .. } => {}
+            Effect::SetAside { pack } => self.tell(me, Event::SetAside { pack, good: true }),
+            Effect::DropAside { pack } => drop(self.stations[me].fetched.remove(&pack)),
             Effect::Scrub { owner, shard } => {
                 // Who drops shards does not look for them.
                 let dropped = self.packs.copy(me, shard).map(|it| it.condition);
@@ -554,7 +557,7 @@ impl World {
                 let member = self.stations[to].member;
                 self.packs.keep(to, member, shard);
             }
-            Some(Sink::Fetch { pack, index } | Sink::Repair { pack, index }) => {
+            Some(Sink::Fetch { pack, index }) => {
                 let fetched = self.stations[to].fetched.entry(pack).or_default();
                 fetched.insert(index);
             }

@@ -180,16 +180,27 @@ impl Target {
         Ok(Part { fd })
     }
 
-    /// Removes all incomplete files that an earlier restore left in a directory.
-    pub(super) fn remove_parts(&self, directory: &OwnedFd) -> Result<(), Failure> {
+    /// Returns the names of all incomplete files that an earlier restore left in a directory.
+    pub(super) fn parts(&self, directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Failure> {
+        let mut parts = Vec::new();
         for entry in sys::Dir::read_from(directory)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if is_part_name(name) {
-                self.remove(directory, name)?;
+                parts.push(name.to_vec());
             }
         }
-        Ok(())
+        Ok(parts)
+    }
+
+    /// Opens an incomplete file that an earlier restore left, for reading and writing; nothing if it is
+    /// something else.
+    pub(super) fn left_part(&self, directory: &OwnedFd, part: &[u8]) -> Option<Part> {
+        let how = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = sys::openat(directory, os(part), how, Mode::empty()).ok()?;
+        let found = sys::fstat(&fd).ok()?;
+        let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+        is_file.then_some(Part { fd })
     }
 
     /// Removes what is there of the incomplete file `name`, if anything.
@@ -293,6 +304,22 @@ impl Target {
 }
 
 impl Part {
+    /// Fills `buffer` from `offset` on. Tells whether there was so much.
+    pub(super) fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> bool {
+        while !buffer.is_empty() {
+            match rustix::io::pread(self.fd.as_fd(), &mut *buffer, offset) {
+                Ok(0) => return false,
+                Ok(read) => {
+                    buffer = &mut buffer[read..];
+                    offset += read as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
     /// Writes all of `bytes` at `offset`.
     pub(super) fn write_at(&self, mut bytes: &[u8], mut offset: u64) -> Result<(), Failure> {
         while !bytes.is_empty() {
@@ -324,7 +351,7 @@ fn os(name: &[u8]) -> &OsStr {
 }
 
 /// The name of an incomplete file: of fixed length, since `name` may have 255 bytes already.
-fn part_name(name: &[u8]) -> String {
+pub(super) fn part_name(name: &[u8]) -> String {
     let hash = blake3::hash(name);
     format!(".carryall-{}.part", hex(&hash.as_bytes()[..8]))
 }

@@ -160,7 +160,7 @@ impl Home {
         let head = library.snapshots()?.pop().unwrap();
         let record = library.snapshot(head.snapshot)?;
         let plan = Plan::new(&library, &record, path)?;
-        let restorer = Restorer::new(plan, target, overwrite)?;
+        let restorer = Restorer::new(plan, target, overwrite, &self.keys.chunk_key())?;
         for pack in restorer.needed() {
             self.feed(&restorer, &pack);
         }

@@ -1,7 +1,7 @@
 //! What habits make probable: who is asked first, when all is safe, when all is back.
 
 use super::*;
-use crate::{habit::Days, outlook::Outlook};
+use crate::{habit::Days, way::Stop};
 
 /// Lets a device have met somebody weekly, with so many bytes moved at each meeting.
 fn met_weekly(world: &mut World, at: DeviceId, whom: DeviceId, hours_ago: u64, bytes: u64) {
@@ -48,9 +48,39 @@ fn who_will_be_met_first_is_named_first() {
     assert_eq!(order, [devices[2], devices[1]]);
     let next = view.holders[0].next.unwrap();
     assert!(next > now && next.since(now) <= Span::hours(24));
-    let back = node.back_by(node.packs(), now).unwrap();
-    let member = world.node(devices[2]).member();
-    assert_eq!(back, Outlook { by: next, member });
+    // Each has all of it: the one who is met sooner does, and the other would do as well.
+    let way = node.way_home(node.packs(), now);
+    let stop = |it: &Stop| (it.device, it.packs, it.by, it.instead.clone());
+    let stops: Vec<_> = way.stops.iter().map(stop).collect();
+    assert_eq!(stops, [(devices[2], 1, Some(next), vec![devices[1]])]);
+    let (by, latest) = (way.by.unwrap(), way.at_the_latest.unwrap());
+    assert!(next <= by && by < next + Span::hours(2), "{by:?} {next:?}");
+    assert!(by <= latest);
+}
+
+#[test]
+fn the_way_home_needs_all_of_those_who_have_a_part_only() {
+    let (mut world, devices) = World::circle(5);
+    world.back_up(devices[0], 1, PackKind::Large, 100_000);
+    world.run(Span::secs(60));
+    for device in &devices[1..] {
+        world.switch_off(*device);
+    }
+    world.run(Span(limits::NEAR_VALID.0 + 60_000));
+    // Two of four make it whole: they are met in one, two, three and in four days.
+    for (day, device) in devices[1..].iter().enumerate() {
+        let hours_ago = 24 * (6 - day as u64);
+        met_weekly(&mut world, devices[0], *device, hours_ago, 2_000_000);
+    }
+    let (node, now) = (world.node(devices[0]), world.now);
+    let way = node.way_home(node.packs(), now);
+    let stops: Vec<DeviceId> = way.stops.iter().map(|it| it.device).collect();
+    assert_eq!(stops, devices[1..3]);
+    let packs: Vec<u64> = way.stops.iter().map(|it| it.packs).collect();
+    assert_eq!(packs, [0, 1], "nothing is whole after the first");
+    assert!(way.stops.iter().all(|it| it.instead.len() == 2));
+    let days = way.by.unwrap().since(now).0 as f64 / Span::days(1).0 as f64;
+    assert!((1.5..2.5).contains(&days), "{days}");
 }
 
 #[test]
