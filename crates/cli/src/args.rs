@@ -66,6 +66,9 @@ pub(crate) enum Command {
     Forget(ForgetArgs),
     Prune(PruneArgs),
     Ls(LsArgs),
+    Find(FindArgs),
+    Diff(DiffArgs),
+    Mount(MountArgs),
     Restore(RestoreArgs),
     Retrace(RetraceArgs),
     Recover(RecoverArgs),
@@ -275,21 +278,58 @@ pub(crate) struct LsArgs {
 /// Write files back from a snapshot
 ///
 /// Each backed-up folder comes back under its own name inside DIR. What this device does not have
-/// is fetched from friends in reach.
+/// is fetched from friends in reach; what nobody in reach has comes by itself later, while the node runs.
+/// `carryall retrace` tells how far that is.
 #[derive(Args, Debug)]
 pub(crate) struct RestoreArgs {
     /// Snapshot id, its first digits, or `latest`; with a path inside, after a colon
     #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
     pub(crate) what: OsString,
     /// Where to put the files; made if it does not exist
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) to: PathBuf,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "stop")]
+    pub(crate) to: Option<PathBuf>,
     /// Replace files that are there already
     #[arg(long)]
     pub(crate) overwrite: bool,
+    /// Give up restores that wait for friends: those to DIR, or all; what is back stays
+    #[arg(long, conflicts_with_all = ["overwrite", "patience"])]
+    pub(crate) stop: bool,
     /// Give up after so many seconds in which nothing comes within reach [default: 20]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) patience: Option<u64>,
+}
+
+/// Find names in snapshots
+#[derive(Args, Debug)]
+pub(crate) struct FindArgs {
+    /// A part of the name, or a pattern such as '*.jpg' or '2026/**/beach*'
+    pub(crate) pattern: String,
+    /// Look into this snapshot alone: an id, its first digits, or `latest`
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub(crate) snapshot: Option<String>,
+}
+
+/// Tell what differs between two snapshots
+///
+/// `+` is new, `-` is gone, `M` holds something else, `U` has another owner, mode or time.
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    /// The first snapshot; the one before the second by default
+    pub(crate) from: Option<String>,
+    /// The second snapshot, with a path inside after a colon
+    #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
+    pub(crate) to: OsString,
+}
+
+/// Look into snapshots as into folders, without restoring; read-only
+///
+/// Each snapshot is a folder named by when it was made; `latest` leads to the newest. What this device
+/// does not have comes from friends in reach, and only the parts of files that are read.
+#[derive(Args, Debug)]
+pub(crate) struct MountArgs {
+    /// An empty folder
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) at: PathBuf,
 }
 
 /// After a loss: see what is missing, who holds it and when you last met them

@@ -102,6 +102,15 @@ impl Client {
         whole(self.send(&Request { route, body: None })?)
     }
 
+    /// Asks for bytes.
+    pub(crate) fn get_bytes(&self, route: &str) -> Result<Vec<u8>, CommandError> {
+        let mut bytes = Vec::new();
+        let mut answer = checked(self.send(&Request { route, body: None })?)?;
+        let read = answer.body.read_to_end(&mut bytes);
+        read.map_err(|error| CommandError::cut_short().because(error))?;
+        Ok(bytes)
+    }
+
     /// Asks for something to be done.
     pub(crate) fn post<T: DeserializeOwned>(
         &self,

@@ -4,13 +4,16 @@ mod backup;
 mod check;
 mod completions;
 mod config;
+mod diff;
 mod events;
+mod find;
 mod forget;
 mod friends;
 mod init;
 mod invite;
 mod join;
 mod ls;
+mod mount;
 mod pause;
 mod prune;
 mod recover;
@@ -84,6 +87,9 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Forget(args) => forget::run(&context, args),
         Command::Prune(args) => prune::run(&context, &args),
         Command::Ls(args) => ls::run(&context, &args),
+        Command::Find(args) => find::run(&context, &args),
+        Command::Diff(args) => diff::run(&context, &args),
+        Command::Mount(args) => mount::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Retrace(args) => retrace::run(&context, &args),
         Command::Recover(args) => recover::run(&context, args),

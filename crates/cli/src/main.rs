@@ -19,6 +19,8 @@ mod naming;
 mod notice;
 mod prompt;
 mod ui;
+#[cfg(target_os = "linux")]
+mod window;
 
 fn main() -> ExitCode {
     memory::bound();

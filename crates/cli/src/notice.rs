@@ -218,6 +218,11 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
             bytes,
             failed,
         } => drilled(*files, *bytes, *failed),
+        Notice::Restored {
+            files,
+            bytes,
+            failed,
+        } => restored(*files, *bytes, *failed),
         Notice::NoRoom { holder, reason } => {
             format!(
                 "{} takes nothing more: {}.",
@@ -241,6 +246,19 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
         ),
     }
 }
+/// Says what came of a restore that went on by itself.
+fn restored(files: u64, bytes: u64, failed: u64) -> String {
+    let back = ui::count(files, "file", "files");
+    let bytes = ui::bytes(bytes);
+    match failed {
+        0 => format!("Restored: {back} ({bytes}) are back, all that was wanted."),
+        _ => format!(
+            "Restored: {back} ({bytes}) are back; {} could not be put back: carryall restore says why.",
+            ui::count(failed, "name", "names")
+        ),
+    }
+}
+
 /// Says what came of a drill.
 pub(crate) fn drilled(files: u64, bytes: u64, failed: u64) -> String {
     let came = ui::count(files, "file", "files");

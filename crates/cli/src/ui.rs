@@ -203,6 +203,17 @@ pub(crate) fn ago(now_ms: u64, then_ms: u64) -> String {
     }
 }
 
+/// Returns a time as a name that sorts by it, in local time; in milliseconds since 1970.
+pub(crate) fn file_time(ms: u64) -> String {
+    let time = i64::try_from(ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let time = time
+        .unwrap_or_default()
+        .to_zoned(jiff::tz::TimeZone::system());
+    time.strftime("%Y-%m-%d %H-%M-%S").to_string()
+}
+
 /// Returns when `then` will be, for people, in local time; both in milliseconds since 1970.
 pub(crate) fn ahead(now_ms: u64, then_ms: u64) -> String {
     ahead_in(&jiff::tz::TimeZone::system(), now_ms, then_ms)

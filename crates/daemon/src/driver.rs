@@ -7,7 +7,7 @@ mod doors;
 mod feeds;
 mod fetched;
 mod inbox;
-mod repaired;
+mod parts;
 mod shards;
 mod speech;
 mod surroundings;
@@ -35,7 +35,7 @@ use self::{
 pub(crate) use self::{
     fetched::{Arrival, Fetched},
     inbox::{Gone, Inbox, Input},
-    repaired::Repaired,
+    parts::{Part, Parts},
     world::World,
 };
 use crate::{clock, packs};
@@ -139,9 +139,7 @@ impl Driver {
     fn prepare(&mut self, command: &Command) {
         match command {
             Command::Knock { gate, .. } => self.doors.knock(*gate),
-            // Repairs are broken off for it.
-            Command::Fetch { .. } => self.world.repaired.clear(),
-            Command::Audit | Command::Publish { .. } => {}
+            Command::Fetch { .. } | Command::Audit | Command::Publish { .. } => {}
             _ => return,
         }
         if let Some(net) = &self.world.net {
@@ -320,7 +318,12 @@ impl Driver {
             }
             Effect::KeepDays { days } => self.feeds.shelve(Shelving::KeepDays(days)),
             Effect::PackFetched { pack } => self.world.fetched.complete(&self.world.inbox, pack),
-            Effect::Respool { pack } => self.shards.respool(pack),
+            Effect::Respool { pack } => self.world.fetched.respool(&self.world.inbox, pack),
+            Effect::PartRead { shard, group, data } => {
+                self.world.parts.shown((shard, group), &data);
+            }
+            Effect::SetAside { pack } => self.world.fetched.set_aside(&self.world.inbox, pack),
+            Effect::DropAside { pack } => self.world.fetched.drop_aside(pack),
             Effect::Scrub { owner, shard } => self.shards.scrub(owner, shard),
             Effect::Unspool { pack } => self.shards.unspool(pack),
             Effect::Remember { meeting } => self.feeds.remember(meeting),

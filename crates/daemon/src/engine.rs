@@ -7,11 +7,14 @@ mod check;
 mod drill;
 mod error;
 mod fetch;
+mod find;
 mod join;
 mod people;
+mod read;
 mod recall;
 mod rest;
 mod restore;
+mod resume;
 mod retention;
 mod retrace;
 mod snapshots;
@@ -30,6 +33,7 @@ use tokio::sync::{RwLock, broadcast, watch};
 
 pub(crate) use self::backup::context;
 pub use self::error::EngineError;
+use self::read::Looking;
 use self::turn::Turns;
 use crate::{
     clock,
@@ -37,6 +41,7 @@ use crate::{
     driver::World,
     founding,
     live::Live,
+    orders::Orders,
     petnames::Petnames,
     serve::{self, Listener},
     store::Store,
@@ -71,6 +76,8 @@ struct Inner {
     /// Held by the work of which only one may be under way.
     backing_up: Arc<tokio::sync::Mutex<()>>,
     fetching: Turns,
+    orders: Mutex<Orders>,
+    looking: Mutex<Looking>,
 }
 
 /// Opens the vault in a home directory and starts its core. Must be called within a tokio runtime.
@@ -93,6 +100,8 @@ pub async fn open(home: &Path, options: OpenOptions) -> Result<Engine, EngineErr
         live: RwLock::new(None),
         backing_up: Arc::default(),
         fetching: Turns::default(),
+        orders: Mutex::new(Orders::load(home)),
+        looking: Mutex::default(),
     };
     let engine = Engine(Arc::new(inner));
     engine.start(node, store, options.net).await?;
@@ -151,12 +160,14 @@ impl Engine {
         let watch = Watch::start(self.clone());
         let recalling = tokio::spawn(recall::keep_recalling(self.clone()));
         let drilling = tokio::spawn(drill::keep_drilling(self.clone()));
+        let restoring = tokio::spawn(resume::keep_restoring(self.clone()));
         let served = listener.run(&self.0.home, self.clone()).await;
         self.stop();
         watch.finish().await;
         // A task that broke down has ended too.
         let _ = recalling.await;
         let _ = drilling.await;
+        let _ = restoring.await;
         self.close().await;
         served.map_err(EngineError::Listen)
     }

@@ -16,6 +16,7 @@ mod live;
 mod machine;
 mod meter;
 mod metered;
+mod orders;
 mod packs;
 mod pause;
 mod petnames;

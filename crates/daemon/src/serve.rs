@@ -28,9 +28,9 @@ use crate::{
         config::{SetRequest, Settings},
         invite::{InviteRequest, JoinRequest},
         pause::Pause,
-        restore::RestoreRequest,
+        restore::{RestoreRequest, StopRestores},
         retention::{ForgetRequest, PruneRequest},
-        snapshot::ListQuery,
+        snapshot::{DiffQuery, FindQuery, ListQuery, ReadQuery},
         status::{Friends, OfferRequest, RemoveRequest, Removed, RenameRequest},
     },
     atomic,
@@ -58,7 +58,11 @@ pub(crate) fn router(engine: Engine) -> Router {
         .route("/v1/forget", post(forget))
         .route("/v1/prune", post(prune))
         .route("/v1/ls", get(list))
+        .route("/v1/find", get(find))
+        .route("/v1/diff", get(diff))
+        .route("/v1/read", get(read))
         .route("/v1/restore", post(restore))
+        .route("/v1/restore/stop", post(stop_restores))
         .route("/v1/retrace", get(retrace))
         .route("/v1/check", post(check))
         .route("/v1/config", get(settings).post(set))
@@ -272,9 +276,35 @@ async fn list(
     Ok(lines::of_jobs(engine.list(query).await?))
 }
 
+async fn find(
+    State(engine): State<Engine>,
+    Query(query): Query<FindQuery>,
+) -> Result<Response, EngineError> {
+    Ok(lines::of_jobs(engine.find(query).await?))
+}
+
+async fn diff(
+    State(engine): State<Engine>,
+    Query(query): Query<DiffQuery>,
+) -> Result<Response, EngineError> {
+    Ok(lines::of_jobs(engine.diff(query).await?))
+}
+
+async fn read(
+    State(engine): State<Engine>,
+    Query(query): Query<ReadQuery>,
+) -> Result<Vec<u8>, EngineError> {
+    engine.read(query).await
+}
+
 async fn restore(State(engine): State<Engine>, bytes: Bytes) -> Result<Response, EngineError> {
     let request: RestoreRequest = body(&bytes)?;
     Ok(lines::of_jobs(engine.restore(request).await?))
+}
+
+async fn stop_restores(State(engine): State<Engine>, bytes: Bytes) -> impl IntoResponse {
+    let request: StopRestores = body(&bytes)?;
+    engine.stop_restores(&request).map(Json)
 }
 
 async fn retrace(State(engine): State<Engine>) -> impl IntoResponse {

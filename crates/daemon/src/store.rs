@@ -5,10 +5,12 @@ use std::{path::Path, sync::Arc};
 use carryall_core::{
     entry::SignedEntry,
     id::DeviceId,
+    limits,
     node::Node,
     record::{PackKind, PackRecord},
 };
 use carryall_store::{
+    aside::Aside,
     catalogue::Catalogue,
     feeds::Feeds,
     history::{History, HistoryError},
@@ -33,6 +35,8 @@ pub(crate) struct Store {
     pub(crate) shelf: Arc<Shelf>,
     /// Own packs that can't be rebuilt.
     pub(crate) spool: Arc<Spool>,
+    /// Shards of own packs on their way back.
+    pub(crate) aside: Arc<Aside>,
     /// The rebuildable index.
     pub(crate) catalogue: Arc<Catalogue>,
 }
@@ -55,6 +59,7 @@ impl Store {
         };
         let shelf = Arc::new(vault.shelf(config.keep_free)?);
         let spool = Arc::new(vault.spool(config.spool_cap)?);
+        let aside = Arc::new(vault.aside(limits::ASIDE_FLOOR_BYTES)?);
         let catalogue = Arc::new(vault.catalogue()?);
         Ok(Self {
             vault: Arc::new(vault),
@@ -62,6 +67,7 @@ impl Store {
             history,
             shelf,
             spool,
+            aside,
             catalogue,
         })
     }
@@ -78,6 +84,7 @@ impl Store {
             history: self.history.clone(),
             shelf: self.shelf.clone(),
             spool: self.spool.clone(),
+            aside: self.aside.clone(),
             catalogue: self.catalogue.clone(),
         })
     }
@@ -94,6 +101,9 @@ impl Store {
         }
         for (kept, trashed) in self.shelf.trash() {
             node.learn_trashed(kept.owner, kept.shard, trashed);
+        }
+        for (pack, shards) in self.aside.list() {
+            node.learn_aside(pack, shards);
         }
         node.learn_days(self.vault.days()?);
         for (pack, available) in self.packs()? {

@@ -51,7 +51,7 @@ pub(super) fn split(what: &OsStr) -> (String, String) {
     (snapshot, inside)
 }
 
-fn row(entry: &ListEntry) -> String {
+pub(super) fn row(entry: &ListEntry) -> String {
     let kind = match entry.kind {
         ListKind::File => '-',
         ListKind::Directory => 'd',

@@ -1,11 +1,11 @@
 //! `carryall restore`: write files back.
 
-use std::{os::unix::ffi::OsStrExt, time::Duration};
+use std::{os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use carryall_daemon::{
     api::{
         path,
-        restore::{RestoreLine, RestoreRequest, RestoreSummary},
+        restore::{RestoreLine, RestoreRequest, RestoreSummary, StopRestores, StoppedRestores},
     },
     exit::Exit,
 };
@@ -14,14 +14,16 @@ use super::{Context, ls};
 use crate::{args::RestoreArgs, error::CommandError, ui};
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, CommandError> {
+    let to = args.to.as_deref().map(target).transpose()?;
+    if args.stop {
+        return stop(context, to);
+    }
     let (snapshot, inside) = ls::split(&args.what);
-    let to = std::path::absolute(&args.to).map_err(|error| {
-        CommandError::failed(format!("cannot restore to {}", args.to.display())).because(error)
-    })?;
+    let to = to.unwrap_or_default();
     let request = RestoreRequest {
         snapshot,
         path: inside,
-        to: path::to_text(to.as_os_str().as_bytes()),
+        to,
         overwrite: args.overwrite,
         patience_secs: args.patience,
     };
@@ -43,6 +45,29 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Exit, Command
     Ok(summary.exit)
 }
 
+/// Returns the absolute path text of the target.
+fn target(to: &Path) -> Result<String, CommandError> {
+    let absolute = std::path::absolute(to).map_err(|error| {
+        CommandError::failed(format!("cannot restore to {}", to.display())).because(error)
+    })?;
+    Ok(path::to_text(absolute.as_os_str().as_bytes()))
+}
+
+/// Gives up restores that wait for friends.
+fn stop(context: &Context, to: Option<String>) -> Result<Exit, CommandError> {
+    let request = StopRestores { to };
+    let stopped: StoppedRestores = context.client()?.post("/v1/restore/stop", &request)?;
+    context.ui.json(&stopped);
+    context.ui.say(match stopped.restores {
+        0 => "No restore was waiting for friends.".to_owned(),
+        count => format!(
+            "Gave up {}; what is back stays.",
+            ui::count(count, "restore", "restores")
+        ),
+    });
+    Ok(Exit::Done)
+}
+
 fn tell(context: &Context, args: &RestoreArgs, summary: &RestoreSummary) {
     for sentence in &summary.kept {
         context.ui.talk(format!("left alone: {sentence}"));
@@ -56,7 +81,7 @@ fn tell(context: &Context, args: &RestoreArgs, summary: &RestoreSummary) {
         ui::count(summary.files, "file", "files"),
         ui::bytes(summary.bytes),
         summary.snapshot.short(),
-        args.to.display(),
+        args.to.as_deref().unwrap_or(Path::new(".")).display(),
         summary.seconds,
         ui::rate(summary.bytes, time),
     ));

@@ -309,6 +309,12 @@ impl Drop for Device {
 pub struct Running(Child);
 
 impl Running {
+    /// Does what Ctrl-C does.
+    pub fn interrupt(&self) {
+        let process = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    }
+
     /// Waits for the end, and returns what was printed.
     pub fn output(self) -> String {
         let output = self.0.wait_with_output().unwrap();

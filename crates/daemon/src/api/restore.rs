@@ -7,7 +7,7 @@ use carryall_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, status::Outlook};
+use super::Failure;
 use crate::exit::Exit;
 
 /// Body of `POST /v1/restore`.
@@ -42,7 +42,7 @@ pub enum RestoreLine {
 }
 
 /// How far a restore is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreProgress {
     /// Files complete.
     pub files: u64,
@@ -90,11 +90,73 @@ pub struct Retrace {
     pub packs_in_reach: u64,
     /// Packs that nobody we know of can rebuild.
     pub packs_lost: u64,
-    /// When all that can be brought back can probably be here, if habits tell.
-    pub outlook: Option<Outlook>,
+    /// When all that can be brought back will more likely than not be here, if habits tell.
+    pub back_by: Option<Timestamp>,
+    /// When it will be here in nine of ten cases, if habits tell.
+    pub back_at_the_latest: Option<Timestamp>,
+    /// The shortest list of devices to meet until all that can be brought back is here, the soonest
+    /// first.
+    pub stops: Vec<RetraceStop>,
     /// Who holds what: who has something that is missing here first, and of these, who will
     /// probably be met first.
     pub holders: Vec<RetraceHolder>,
+    /// Restores that are not done, and go on by themselves; the next one first.
+    pub restores: Vec<StandingRestore>,
+}
+
+/// A restore that is not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingRestore {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// The path text inside it; everything when empty.
+    pub path: String,
+    /// The path text of the target directory.
+    pub to: String,
+    /// How far it is; nothing until it was gone on with since the node was started.
+    pub progress: Option<RestoreProgress>,
+    /// What it waits for, in a sentence.
+    pub waits: Option<String>,
+}
+
+/// Body of `POST /v1/restore/stop`: which restores to give up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRestores {
+    /// The path text of a target directory; all when absent.
+    #[serde(default)]
+    pub to: Option<String>,
+}
+
+/// Answer to `POST /v1/restore/stop`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedRestores {
+    /// How many restores were given up.
+    pub restores: u64,
+}
+
+/// One device to meet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetraceStop {
+    /// Whose it is.
+    pub member: MemberId,
+    /// What we call them.
+    pub petname: String,
+    /// The device's name.
+    pub device: String,
+    /// What to call it: the petname, and the device's name where there are several.
+    pub whose: String,
+    /// Whether it is connected or near.
+    pub reachable: bool,
+    /// The shards that it brings of what those before it don't, in bytes.
+    pub bytes: u64,
+    /// Packs that can be made from then on.
+    pub packs: u64,
+    /// When it will probably have brought that, if habits tell.
+    pub by: Option<Timestamp>,
+    /// When its owner is usually met, in words; nothing until that is known.
+    pub usual: Option<String>,
+    /// Who could take its place.
+    pub instead: Vec<String>,
 }
 
 /// What one member can bring back.

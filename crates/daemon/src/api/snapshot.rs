@@ -48,6 +48,80 @@ pub struct ListQuery {
     pub recursive: bool,
 }
 
+/// Parameters of `GET /v1/find`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindQuery {
+    /// What names look like: `*` and `?` stand for anything but a slash, `**` for folders too. Without
+    /// any of these, names that have it somewhere in them.
+    pub pattern: String,
+    /// A snapshot; all of them, the newest first, when empty.
+    #[serde(default)]
+    pub snapshot: String,
+}
+
+/// One line of the answer to `GET /v1/find`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FindLine {
+    /// A name that fits. Of the same path with the same length and time, the newest snapshot alone is
+    /// told.
+    Found {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// When it was made.
+        time: Timestamp,
+        /// The name.
+        entry: ListEntry,
+    },
+    /// The last line when something failed.
+    Failure(Failure),
+}
+
+/// Parameters of `GET /v1/diff`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffQuery {
+    /// The first snapshot; the one before the second when empty.
+    #[serde(default)]
+    pub from: String,
+    /// The second snapshot; the newest when empty.
+    #[serde(default)]
+    pub to: String,
+    /// A path text inside both; everything when empty.
+    #[serde(default)]
+    pub path: String,
+}
+
+/// One line of the answer to `GET /v1/diff`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DiffLine {
+    /// In the second snapshot alone.
+    Added(ListEntry),
+    /// In the first snapshot alone.
+    Removed(ListEntry),
+    /// Something else than before.
+    Changed(ListEntry),
+    /// Owner, permissions or time alone differ.
+    Dressed(ListEntry),
+    /// The last line when something failed.
+    Failure(Failure),
+}
+
+/// Parameters of `GET /v1/read`, whose answer is the bytes alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadQuery {
+    /// A snapshot's id, a unique beginning of one, or `latest` (also when absent).
+    #[serde(default)]
+    pub snapshot: String,
+    /// The path text of a file inside the snapshot.
+    pub path: String,
+    /// Where to begin, in bytes.
+    #[serde(default)]
+    pub offset: u64,
+    /// How many bytes to read: at most 8 MiB come at a time, and less at the end of the file.
+    pub bytes: u64,
+}
+
 /// One line of the answer to `GET /v1/ls`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -15,7 +15,6 @@ use carryall_core::{
     event::{Event, Gate, LinkId, Sink, Source, TransferError},
     id::{DeviceId, MemberId, PackId, ShardId},
     message::{Refusal, ShardHeader},
-    record::PackRecord,
 };
 use carryall_net::{Direction, NetEvent, ShardSink, ShardSource, ShardTarget};
 use carryall_store::shelf::{Incoming, ShelfError, ShelvedShard};
@@ -88,11 +87,9 @@ impl Shards {
             Sink::Shelf { .. } => locked(&self.reserved)
                 .remove(&(link, shard))
                 .map(|incoming| ShardTarget::Sink(Box::new(ShelfSink(incoming)))),
-            Sink::Repair { .. } => Some(ShardTarget::Memory { before: Vec::new() }),
-            Sink::Fetch { .. } => {
-                let before = self.world.fetched.take_partial(shard, offset);
-                before.map(|before| ShardTarget::Memory { before })
-            }
+            Sink::Fetch { .. } => Some(ShardTarget::Memory {
+                before: self.world.fetched.memory(),
+            }),
         };
         let (Some(net), Some(target)) = (&self.world.net, target) else {
             let outcome = Err(TransferError::LinkLost);
@@ -191,12 +188,6 @@ impl Shards {
         });
     }
 
-    /// Makes a pack from the shards that came back, and spools it.
-    pub(super) fn respool(&self, pack: PackRecord) {
-        let (store, inbox) = (self.world.store.clone(), self.world.inbox.clone());
-        self.world.repaired.complete(store, inbox, pack);
-    }
-
     /// Reads a shard on the shelf. One that is damaged is removed, since it can be had again.
     pub(super) fn scrub(&self, owner: MemberId, shard: ShardId) {
         let (store, inbox) = (self.world.store.clone(), self.world.inbox.clone());
@@ -291,17 +282,10 @@ impl Shards {
                 content,
             } => {
                 self.count(link, Direction::Receiving, bytes);
-                match (self.expected.remove(&(link, shard)), outcome) {
-                    (Some(Sink::Fetch { pack, index }), Ok(())) => {
-                        self.world.fetched.add(pack, index, content);
-                    }
-                    (Some(Sink::Fetch { .. }), Err(_)) => {
-                        self.world.fetched.add_partial(shard, content);
-                    }
-                    (Some(Sink::Repair { pack, index }), Ok(())) => {
-                        self.world.repaired.add(pack, index, content);
-                    }
-                    _ => {}
+                if let Some(Sink::Fetch { pack, index }) = self.expected.remove(&(link, shard))
+                    && outcome.is_ok()
+                {
+                    self.world.fetched.add(pack, index, content);
                 }
                 Event::Received {
                     link,

@@ -7,7 +7,7 @@ use carryall_net::Net;
 use carryall_store::rebuild::Rebuilder;
 use tokio::sync::{Notify, broadcast};
 
-use super::{Fetched, Inbox, Repaired};
+use super::{Fetched, Inbox, Parts};
 use crate::{meter::Meter, packs::Room, store::Store};
 
 /// What the driver acts on. Clones share it.
@@ -21,8 +21,8 @@ pub(crate) struct World {
     pub(crate) notices: broadcast::Sender<Notice>,
     /// Packs that came back from friends.
     pub(crate) fetched: Fetched,
-    /// Packs that come back because friends lost their shards.
-    pub(crate) repaired: Repaired,
+    /// Parts of packs that are to be read.
+    pub(crate) parts: Parts,
     /// Makes our own packs again.
     pub(crate) rebuilder: Arc<Rebuilder>,
     /// Room for packs in memory.
@@ -44,11 +44,11 @@ impl World {
         inbox: Inbox,
     ) -> Self {
         Self {
+            fetched: Fetched::new(store.clone()),
             store,
             net,
             notices,
-            fetched: Fetched::default(),
-            repaired: Repaired::default(),
+            parts: Parts::default(),
             rebuilder: Arc::default(),
             room: Room::default(),
             meter: Meter::default(),

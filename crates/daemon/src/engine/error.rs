@@ -12,9 +12,9 @@ use carryall_core::{
 };
 use carryall_net::NetError;
 use carryall_store::{
-    backup::BackupError, browse::BrowseError, catalogue::CatalogueError, days::DaysError,
-    feeds::FeedError, history::HistoryError, restore::RestoreError, shelf::ShelfError,
-    spool::SpoolError, vault::VaultError,
+    aside::AsideError, backup::BackupError, browse::BrowseError, catalogue::CatalogueError,
+    days::DaysError, feeds::FeedError, history::HistoryError, restore::RestoreError,
+    shelf::ShelfError, spool::SpoolError, vault::VaultError,
 };
 use thiserror::Error;
 
@@ -41,6 +41,9 @@ pub enum EngineError {
     /// The spool can't be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// What came back from friends can't be used.
+    #[error(transparent)]
+    Aside(#[from] AsideError),
     /// The catalogue can't be used.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -151,6 +154,12 @@ pub enum EngineError {
     /// The newest snapshot was named, which others depend on.
     #[error("the newest snapshot stays: the next backup builds on it; nothing was changed")]
     NewestSnapshot,
+    /// What names are to look like says nothing.
+    #[error("that is no pattern of names: {0}; nothing was looked for")]
+    BadPattern(String),
+    /// The newest snapshot is to be compared with the one before, and is the first.
+    #[error("there is no snapshot before that one to compare with")]
+    NoParent,
     /// Neither rules nor snapshots were named.
     #[error("nothing says what to keep or to forget; nothing was changed")]
     NoRules,
@@ -214,6 +223,8 @@ impl EngineError {
             | Self::AmbiguousFriend(_)
             | Self::RelativePath(_)
             | Self::NoRules
+            | Self::NoParent
+            | Self::BadPattern(_)
             | Self::NewestSnapshot
             | Self::Name(_)
             | Self::Config(ConfigError::UnknownKey(_) | ConfigError::BadValue { .. }) => {
@@ -221,6 +232,14 @@ impl EngineError {
             }
             _ => Exit::Failed,
         }
+    }
+
+    /// Tells whether the same will go on later, by itself: friends have to come, or somebody else is at it.
+    pub(super) const fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::OutOfReach(_) | Self::UnderWay(_) | Self::Gone | Self::NoKeys
+        )
     }
 
     /// Returns the next command to type; empty where there is none.
@@ -240,7 +259,9 @@ impl EngineError {
             Self::CircleInUse => "carryall --home OTHER join",
             Self::NoSnapshot | Self::NothingRemembered => "carryall backup PATH",
             Self::NoRules => "carryall forget --keep-daily 30 --keep-monthly 12 --dry-run",
-            Self::UnknownSnapshot(_) | Self::NewestSnapshot => "carryall snapshots",
+            Self::UnknownSnapshot(_) | Self::NewestSnapshot | Self::NoParent => {
+                "carryall snapshots"
+            }
             Self::NotInSnapshot(_) => "carryall ls",
             Self::OutOfReach(_) => "carryall retrace",
             Self::Config(ConfigError::Malformed(_)) => {

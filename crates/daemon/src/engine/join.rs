@@ -54,7 +54,7 @@ impl Engine {
             .try_lock_owned()
             .map_err(|_| busy)?;
         let busy = EngineError::UnderWay("a restore");
-        let fetching = self.0.fetching.try_take().map_err(|_| busy)?;
+        let fetching = self.0.fetching.take(true).await.map_err(|_| busy)?;
         // Before anybody is met: the keys may be here the moment after the door opened.
         let recovering = self.world().await?.store.vault.identity().vault.is_empty();
         let (lines, receiver) = mpsc::channel(16);

@@ -37,6 +37,7 @@ use crate::{
     },
     driver::World,
     exit::Exit,
+    orders::Order,
 };
 
 /// How long to wait for somebody to come within reach, unless told otherwise.
@@ -46,7 +47,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Packs that are opened and written at a time.
 const WRITERS: usize = 2;
 /// Lines that may wait for a slow reader before progress is left out.
-const LINES_WAITING_MAX: usize = 16;
+pub(super) const LINES_WAITING_MAX: usize = 16;
 
 /// What looking into snapshots and restoring work with.
 #[derive(Clone, Debug)]
@@ -60,11 +61,11 @@ pub(super) struct Job {
 
 /// What is to be restored.
 #[derive(Debug)]
-struct Wanted {
-    snapshot: SnapshotId,
-    path: Vec<u8>,
-    target: PathBuf,
-    overwrite: bool,
+pub(super) struct Wanted {
+    pub(super) snapshot: SnapshotId,
+    pub(super) path: Vec<u8>,
+    pub(super) target: PathBuf,
+    pub(super) overwrite: bool,
 }
 
 type Lines = mpsc::Sender<RestoreLine>;
@@ -75,10 +76,10 @@ impl Engine {
         &self,
         request: RestoreRequest,
     ) -> Result<mpsc::Receiver<RestoreLine>, EngineError> {
-        let mut job = self
+        let job = self
             .job(request.patience_secs.map(Duration::from_secs))
             .await?;
-        job.guard = Some(Arc::new(self.may_fetch(true).await?));
+        let job = job.guarded(Arc::new(self.may_fetch(true).await?));
         let target = PathBuf::from(OsString::from_vec(path::to_bytes(&request.to)));
         if !target.is_absolute() {
             return Err(EngineError::RelativePath(request.to));
@@ -89,11 +90,25 @@ impl Engine {
             target,
             overwrite: request.overwrite,
         };
+        let order = Order {
+            snapshot: wanted.snapshot,
+            path: request.path,
+            to: request.to,
+            overwrite: request.overwrite,
+        };
+        self.remember_order(order.clone())?;
         let (lines, receiver) = mpsc::channel(LINES_WAITING_MAX);
         let engine = self.clone();
         tokio::spawn(async move {
-            let line = match engine.run_restore(&job, wanted, &lines).await {
+            let outcome = engine.run_restore(&job, wanted, &lines).await;
+            engine.settle_order(&order, outcome.as_ref().map(drop));
+            let line = match outcome {
                 Ok(summary) => RestoreLine::Summary(summary),
+                Err(EngineError::OutOfReach(sentence)) => {
+                    let going_on = "the restore goes on by itself while carryall run is running";
+                    let error = EngineError::OutOfReach(format!("{sentence}; {going_on}"));
+                    RestoreLine::Failure(Failure::from(&error))
+                }
                 Err(error) => RestoreLine::Failure(Failure::from(&error)),
             };
             // Whoever asked may have gone; the files are there all the same.
@@ -102,7 +117,7 @@ impl Engine {
         Ok(receiver)
     }
 
-    async fn run_restore(
+    pub(super) async fn run_restore(
         &self,
         job: &Job,
         wanted: Wanted,
@@ -120,7 +135,8 @@ impl Engine {
         let read = move |library: &Library<'_>| Ok(Plan::new(library, &record, &path)?);
         let plan = self.browse(job, read).await?;
         let files = plan.files();
-        let restorer = blocking(move || Ok(Restorer::new(plan, &target, overwrite)?)).await?;
+        let key = job.keys.chunk_key();
+        let restorer = blocking(move || Ok(Restorer::new(plan, &target, overwrite, &key)?)).await?;
         let restorer = Arc::new(restorer);
         let missing = Arc::new(AtomicU64::new(0));
         let progress = tell(restorer.clone(), missing.clone(), files, lines.clone());
@@ -128,6 +144,11 @@ impl Engine {
         progress.abort();
         // The task lets go of the restorer before it is finished.
         let _ = progress.await;
+        // What is not complete is gone on with later, unless friends have nothing to do with it.
+        match written {
+            Err(error) if error.is_passing() => return Err(error),
+            _ => {}
+        }
         let report = blocking(move || Ok(Arc::into_inner(restorer).map(Restorer::finish))).await?;
         written?;
         summary(report.ok_or(EngineError::Gone)?, snapshot, began)
@@ -201,7 +222,7 @@ impl Engine {
     }
 
     /// Looks into the library; folder lists that are not here are brought from friends first.
-    async fn browse<T: Send + 'static>(
+    pub(super) async fn browse<T: Send + 'static>(
         &self,
         job: &Job,
         read: impl Fn(&Library<'_>) -> Result<T, EngineError> + Send + Sync + 'static,
@@ -243,6 +264,14 @@ impl Engine {
         }
         let store = job.world.store.clone();
         blocking(move || Ok(store.spool.sync()?)).await
+    }
+}
+
+impl Job {
+    /// Works with a right to fetch that was taken before.
+    pub(super) fn guarded(mut self, guard: Arc<Turn>) -> Self {
+        self.guard = Some(guard);
+        self
     }
 }
 
@@ -294,7 +323,7 @@ fn tell(
             let (bytes_total, bytes) = restorer.progress();
             let packs_missing = missing.load(Ordering::Relaxed);
             let progress = RestoreProgress {
-                files: 0,
+                files: restorer.files_done(),
                 bytes,
                 files_total,
                 bytes_total,

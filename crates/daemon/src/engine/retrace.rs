@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 
 use carryall_core::{
-    id::MemberId,
+    id::{DeviceId, MemberId},
     node::Node,
-    outlook::Outlook,
     time::Timestamp,
-    view::{MemberView, RetraceView},
+    view::{DeviceView, MemberView, RetraceView},
+    way::{Stop, Way},
 };
 
 use super::{Engine, EngineError, status};
-use crate::api::restore::{Retrace, RetraceHolder};
+use crate::api::restore::{Retrace, RetraceHolder, RetraceStop};
 
 /// What the core said at one moment.
 struct Sight {
     everything: RetraceView,
     missing: RetraceView,
-    back_by: Option<Outlook>,
+    way: Way,
     members: Vec<MemberView>,
-    owners: BTreeMap<carryall_core::id::DeviceId, MemberId>,
+    owners: BTreeMap<DeviceId, MemberId>,
 }
 
 impl Sight {
@@ -27,10 +27,48 @@ impl Sight {
         Self {
             missing: node.retrace_of(node.packs_missing(), now),
             everything: node.retrace_of(node.packs(), now),
-            back_by: node.back_by(node.packs_missing(), now),
+            way: node.way_home(node.packs_missing(), now),
             members: node.members(now),
             owners: node.circle().devices().collect(),
         }
+    }
+
+    fn stop(&self, stop: &Stop) -> Option<RetraceStop> {
+        let (member, device) = self.device(stop.device)?;
+        let mut instead: Vec<String> = Vec::new();
+        for other in &stop.instead {
+            let name = self
+                .device(*other)
+                .map(|(member, device)| called(member, device));
+            instead.extend(name);
+        }
+        Some(RetraceStop {
+            member: member.member,
+            petname: member.petname.clone(),
+            device: device.name.clone(),
+            whose: called(member, device),
+            reachable: device.near,
+            bytes: stop.bytes,
+            packs: stop.packs,
+            by: stop.by,
+            usual: status::friend(member).usual,
+            instead,
+        })
+    }
+
+    fn device(&self, device: DeviceId) -> Option<(&MemberView, &DeviceView)> {
+        let owner = self.owners.get(&device)?;
+        let member = self.members.iter().find(|it| it.member == *owner)?;
+        let found = member.devices.iter().find(|it| it.device == device)?;
+        Some((member, found))
+    }
+}
+
+/// Returns what to call a device: by whose it is, where that is enough.
+fn called(member: &MemberView, device: &DeviceView) -> String {
+    match member.devices.len() {
+        1 => member.petname.clone(),
+        _ => format!("{} ({})", member.petname, device.name),
     }
 }
 
@@ -64,14 +102,20 @@ impl Engine {
             }
         }
         let (all, missing) = (sight.everything.packs_missing, &sight.missing);
+        let stops: Vec<RetraceStop> = (sight.way.stops.iter())
+            .filter_map(|stop| sight.stop(stop))
+            .collect();
         Ok(Retrace {
-            headline: headline(all, missing, &holders),
+            headline: headline(all, missing, &stops),
             packs: all,
             packs_here: all - missing.packs_missing,
             packs_in_reach: missing.packs_in_reach,
             packs_lost: missing.packs_nowhere,
-            outlook: (sight.back_by).map(|it| status::outlook(it, &sight.members)),
+            back_by: sight.way.by,
+            back_at_the_latest: sight.way.at_the_latest,
+            stops,
             holders,
+            restores: self.standing_restores(),
         })
     }
 }
@@ -92,7 +136,7 @@ fn holder(member: &MemberView) -> RetraceHolder {
     }
 }
 
-fn headline(all: u64, missing: &RetraceView, holders: &[RetraceHolder]) -> String {
+fn headline(all: u64, missing: &RetraceView, stops: &[RetraceStop]) -> String {
     if all == 0 {
         return "Nothing is backed up yet, so there is nothing to bring back.".to_owned();
     }
@@ -107,9 +151,13 @@ fn headline(all: u64, missing: &RetraceView, holders: &[RetraceHolder]) -> Strin
         "{} of {wanted} packs that are missing here are out of reach.",
         wanted - missing.packs_in_reach
     );
-    let away = away(holders);
+    let away: Vec<String> = stops
+        .iter()
+        .filter(|it| !it.reachable)
+        .map(meeting)
+        .collect();
     if !away.is_empty() {
-        sentence.push_str(&format!(" Meet {away}."));
+        sentence.push_str(&format!(" Meet {}.", joined(&away, "and")));
     }
     if missing.packs_nowhere > 0 {
         let nowhere = missing.packs_nowhere;
@@ -120,24 +168,29 @@ fn headline(all: u64, missing: &RetraceView, holders: &[RetraceHolder]) -> Strin
     sentence
 }
 
-/// Returns the names of those who have something that is missing here and are not in reach.
-fn away(holders: &[RetraceHolder]) -> String {
-    let away = holders
-        .iter()
-        .filter(|it| it.shards_missing_here > 0 && !it.reachable);
-    let name = |it: &RetraceHolder| match &it.usual {
-        Some(usual) => format!("{} (usually {usual})", it.petname),
-        None => it.petname.clone(),
-    };
-    let names: Vec<String> = away.map(name).collect();
-    either(&names)
+/// Says whom to meet, who would do as well, and when that usually is.
+fn meeting(stop: &RetraceStop) -> String {
+    let names: Vec<String> = [&stop.whose]
+        .into_iter()
+        .chain(&stop.instead)
+        .cloned()
+        .collect();
+    let mut said = either(&names);
+    if let Some(usual) = &stop.usual {
+        said.push_str(&format!(" (usually {usual})"));
+    }
+    said
 }
 
 /// Returns names with commas and "or" between them.
 pub(super) fn either(names: &[String]) -> String {
+    joined(names, "or")
+}
+
+fn joined(names: &[String], word: &str) -> String {
     match names.split_last() {
         None => String::new(),
         Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {word} {last}", rest.join(", ")),
     }
 }

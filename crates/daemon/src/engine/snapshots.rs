@@ -155,7 +155,7 @@ fn list(
     Ok(())
 }
 
-fn entry(at: &[u8], node: &TreeNode) -> ListEntry {
+pub(super) fn entry(at: &[u8], node: &TreeNode) -> ListEntry {
     let (kind, bytes, target) = match &node.kind {
         NodeKind::File { bytes, .. } => (ListKind::File, *bytes, None),
         NodeKind::Directory { .. } => (ListKind::Directory, 0, None),

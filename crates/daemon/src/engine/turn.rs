@@ -75,12 +75,6 @@ impl Turns {
         self.wanted.notified().await;
     }
 
-    /// Takes the right if nobody has it.
-    pub(super) fn try_take(&self) -> Result<Turn, Taken> {
-        let alone = self.free.clone().try_lock_owned().map_err(|_| Taken)?;
-        Ok(self.turn(alone, true))
-    }
-
     fn turn(&self, alone: OwnedMutexGuard<()>, asked: bool) -> Turn {
         self.asked.store(asked, Ordering::Relaxed);
         Turn {
@@ -117,8 +111,7 @@ mod tests {
         let restore = restore.await.unwrap().unwrap();
         // That one is somebody's own, and may take hours.
         assert_eq!(turns.take(true).await.err(), Some(Taken));
-        assert!(turns.try_take().is_err());
         drop(restore);
-        assert!(turns.try_take().is_ok());
+        assert!(turns.take(true).await.is_ok());
     }
 }
