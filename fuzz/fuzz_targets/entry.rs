@@ -4,7 +4,7 @@
 use carryall_core::{
     circle::Circle,
     codec::{decode, encode},
-    entry::{Body, Entry, SignedEntry},
+    entry::{AuditList, Body, Entry, ReceiptList, SignedEntry},
     id::CircleId,
 };
 use libfuzzer_sys::fuzz_target;
@@ -19,8 +19,17 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(entry) = decode::<Entry>("entry", data) {
         let _ = Body::from_entry(&entry);
     }
+    // What receipts and outcomes seal.
+    if let Ok(list) = decode::<ReceiptList>("receipts", data) {
+        assert_eq!(encode(&list), data);
+    }
+    if let Ok(list) = decode::<AuditList>("audits", data) {
+        assert_eq!(encode(&list), data);
+        let again = list.proved.iter().take(10_000).collect::<carryall_core::roll::Numbers>();
+        assert!(again.iter().eq(list.proved.iter().take(10_000)));
+    }
     // Every kind of body, without the luck of an envelope around it.
-    for kind in 0..=14 {
+    for kind in 0..=18 {
         let entry = Entry {
             version: 1,
             circle: CircleId([0; 32]),

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codec::{DecodeError, Signature, Signed, Statement, decode, encode},
-    id::{CircleId, DeviceId, EntryHash, InviteId, MemberId, ShardId, SnapshotId},
+    id::{CircleId, DeviceId, EntryHash, InviteId, MemberId, ShardId, SnapshotId, Stem},
     limits,
+    roll::Numbers,
     time::Timestamp,
 };
 
@@ -133,10 +134,6 @@ pub enum Body {
     Wrapped(Wraps),
     /// 10: a sealed [`crate::record::HeadRecord`].
     Head(Vec<u8>),
-    /// 11: shards that the author keeps, or no longer keeps, for a member.
-    Held(Receipts),
-    /// 12: a sealed [`AuditList`]: what the author proved about a holder.
-    Audited(Vec<u8>),
     /// 13: shards that the author's member no longer needs at a holder.
     Released(Release),
     /// 14: the author's member takes releases back.
@@ -145,6 +142,10 @@ pub enum Body {
     Obeyed(Obedience),
     /// 16: a sealed [`ForgetList`]: snapshots that the author's member forgets, or remembers again.
     Forgotten(Vec<u8>),
+    /// 17: shards that the author keeps, or no longer keeps, for a member.
+    Held(Receipts),
+    /// 18: a sealed [`AuditList`]: what the author proved about a holder.
+    Audited(Vec<u8>),
     /// A kind that this program does not know. Kept and passed on.
     Unknown(u16),
 }
@@ -163,12 +164,12 @@ impl Body {
             Self::Located(body) => (8, encode(body)),
             Self::Wrapped(body) => (9, encode(body)),
             Self::Head(body) => (10, encode(body)),
-            Self::Held(body) => (11, encode(body)),
-            Self::Audited(body) => (12, encode(body)),
             Self::Released(body) => (13, encode(body)),
             Self::Vetoed(body) => (14, encode(body)),
             Self::Obeyed(body) => (15, encode(body)),
             Self::Forgotten(body) => (16, encode(body)),
+            Self::Held(body) => (17, encode(body)),
+            Self::Audited(body) => (18, encode(body)),
             Self::Unknown(kind) => (*kind, Vec::new()),
         }
     }
@@ -187,12 +188,12 @@ impl Body {
             8 => Self::Located(decode("addresses", bytes)?),
             9 => Self::Wrapped(decode("wrapped keys", bytes)?),
             10 => Self::Head(decode("head", bytes)?),
-            11 => Self::Held(decode("receipts", bytes)?),
-            12 => Self::Audited(decode("audits", bytes)?),
             13 => Self::Released(decode("release", bytes)?),
             14 => Self::Vetoed(decode("veto", bytes)?),
             15 => Self::Obeyed(decode("obedience", bytes)?),
             16 => Self::Forgotten(decode("forgotten snapshots", bytes)?),
+            17 => Self::Held(decode("receipts", bytes)?),
+            18 => Self::Audited(decode("audits", bytes)?),
             kind => Self::Unknown(kind),
         })
     }
@@ -438,13 +439,14 @@ pub struct Receipts {
 /// What a holder says about an owner's shards. Only durable shards are named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptList {
-    /// Newly held.
-    pub held: Vec<ShardId>,
+    /// Newly held. Each gets the next number on the holder's [roll](crate::roll).
+    pub held: Vec<Stem>,
     /// No longer held.
-    pub dropped: Vec<ShardId>,
+    pub dropped: Vec<Stem>,
 }
 
-/// What an owner proved about a holder, sealed to its own inventory key.
+/// What an owner proved about a holder, sealed to its own inventory key. Shards are named by their
+/// numbers on the holder's roll: every shard is proved every two weeks, for as long as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditList {
     /// The holder.
@@ -452,9 +454,12 @@ pub struct AuditList {
     /// When the proofs were checked, by the author's clock.
     pub time: Timestamp,
     /// Shards of which a random range was shown.
-    pub proved: Vec<ShardId>,
+    pub proved: Numbers,
     /// Shards of which it could not be shown.
-    pub failed: Vec<ShardId>,
+    pub failed: Numbers,
+    /// The beginning of a hash over the names of all these shards: a holder that shows us two different
+    /// feeds has not proved to one of our devices what it signed for to another.
+    pub check: [u8; 8],
 }
 
 /// Shards that their owner no longer needs at one holder. They go to the holder's trash.

@@ -96,6 +96,19 @@ impl EntryHash {
     pub const NONE: Self = Self([0; 32]);
 }
 
+/// The beginning of a shard's id, by which holders name it to its owner: long enough that no two shards
+/// of an owner begin alike (one chance in 10¹³ among those of 100 TiB), and short, since receipts name
+/// every shard once. No byte is ever believed by it: proofs are checked against the whole id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Stem(pub [u8; 12]);
+
+impl ShardId {
+    /// Returns the beginning of the id.
+    pub fn stem(&self) -> Stem {
+        Stem(self.0.first_chunk().copied().unwrap_or_default())
+    }
+}
+
 /// Returns `bytes` in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

@@ -17,9 +17,12 @@ pub use self::holding::Holding;
 use self::holding::{Mark, Rank};
 use crate::{
     circle::Circle,
+    entry::{AuditList, ReceiptList},
     health::{Indices, Spread, health},
-    id::{DeviceId, MemberId, PackId, ShardId},
+    id::{DeviceId, MemberId, PackId, ShardId, Stem},
+    limits,
     record::PackRecord,
+    roll::Roll,
     thin::Claim,
     time::Timestamp,
     track::Track,
@@ -162,18 +165,17 @@ pub struct Inventory {
     /// Every shard of ours by the beginning of its id, which the pack's record makes certain.
     places: BTreeSet<(u64, Place)>,
     /// What was heard of shards whose pack is not known, by no index.
-    unplaced: BTreeMap<ShardId, Vec<Mark>>,
+    unplaced: BTreeMap<Stem, Vec<Mark>>,
+    /// What each device signed for, and when.
+    rolls: BTreeMap<DeviceId, Roll>,
     /// What each device claims, in the order in which it is to be proved.
     ranks: BTreeMap<DeviceId, BTreeSet<(Rank, Place)>>,
     pending: BTreeSet<(DeviceId, Place)>,
     tracks: BTreeMap<DeviceId, Track>,
 }
 
-fn prefix(shard: ShardId) -> u64 {
-    shard
-        .0
-        .first_chunk()
-        .map_or(0, |it| u64::from_be_bytes(*it))
+fn prefix(stem: Stem) -> u64 {
+    (stem.0.first_chunk()).map_or(0, |it| u64::from_be_bytes(*it))
 }
 
 impl Inventory {
@@ -197,9 +199,10 @@ impl Inventory {
         self.packs[number as usize] = Some(pack);
         self.numbers.insert(id, number);
         for (index, shard) in (0..=u8::MAX).zip(shards) {
-            self.places.insert((prefix(shard), (number, index)));
-            for mark in self.unplaced.remove(&shard).into_iter().flatten() {
-                self.change(mark.device, shard, |known| {
+            let stem = shard.stem();
+            self.places.insert((prefix(stem), (number, index)));
+            for mark in self.unplaced.remove(&stem).into_iter().flatten() {
+                self.change(mark.device, stem, |known| {
                     known.holding = mark.holding;
                     known.insisted = mark.insisted;
                 });
@@ -225,12 +228,13 @@ impl Inventory {
             }
         }
         for (index, shard) in (0..=u8::MAX).zip(removed.record.shards) {
-            self.places.remove(&(prefix(shard), (number, index)));
+            let stem = shard.stem();
+            self.places.remove(&(prefix(stem), (number, index)));
             // Should the pack be known again one day, so is who has it.
             let known = removed.marks.iter().filter(|mark| mark.index == index);
             let known: Vec<Mark> = known.copied().collect();
             if !known.is_empty() {
-                self.unplaced.insert(shard, known);
+                self.unplaced.insert(stem, known);
             }
         }
         true
@@ -243,19 +247,37 @@ impl Inventory {
         }
     }
 
-    /// Notes a holder's word about a shard, at a position of its feed. What it signed for before we
-    /// released the shard means nothing, in whatever order the two are heard of.
-    pub fn note_receipt(&mut self, holder: DeviceId, shard: ShardId, held: bool, at: u64) {
+    /// Notes a holder's words about shards, at a position of its feed. What it signed for before we
+    /// released a shard means nothing, in whatever order the two are heard of. Returns packs of which we
+    /// now know that it could not show something.
+    pub fn note_receipts(
+        &mut self,
+        holder: DeviceId,
+        list: &ReceiptList,
+        at: u64,
+    ) -> BTreeSet<PackId> {
+        for stem in &list.held {
+            self.note_receipt(holder, *stem, true, at);
+        }
+        for stem in &list.dropped {
+            self.note_receipt(holder, *stem, false, at);
+        }
+        self.note_due(holder)
+    }
+
+    /// Notes a holder's word about one shard.
+    pub(crate) fn note_receipt(&mut self, holder: DeviceId, shard: Stem, held: bool, at: u64) {
+        let number = held.then(|| self.rolls.entry(holder).or_default().sign(shard));
         self.change(holder, shard, |mark| {
             mark.pending = false;
-            let held = mark.holding.hear(held, at);
+            let held = mark.holding.hear(number, at);
             mark.insisted &= held;
         });
     }
 
     /// Notes that we released a shard, having seen so much of the holder's feed.
     pub fn note_release(&mut self, holder: DeviceId, shard: ShardId, seen: u64) {
-        self.change(holder, shard, |mark| {
+        self.change(holder, shard.stem(), |mark| {
             let held = mark.holding.release(seen);
             mark.insisted &= held;
         });
@@ -264,22 +286,64 @@ impl Inventory {
     /// Notes the outcome of a probe. The newest outcome of each kind counts, in whatever order
     /// they are heard of.
     pub fn note_audit(&mut self, holder: DeviceId, shard: ShardId, at: Timestamp, good: bool) {
-        self.change(holder, shard, |mark| {
-            let holding = &mut mark.holding;
-            let slot = if good {
-                &mut holding.proved
-            } else {
-                &mut holding.failed
-            };
-            *slot = (*slot).max(Some(at));
-            holding.renewed &= good;
-        });
+        self.change(holder, shard.stem(), |mark| mark.holding.prove(at, good));
+    }
+
+    /// Notes outcomes that one of our devices wrote down, once the receipts that they name have come.
+    /// Returns packs of which we now know that the holder could not show something.
+    pub fn note_outcomes(&mut self, list: AuditList) -> BTreeSet<PackId> {
+        let holder = list.holder;
+        self.rolls.entry(holder).or_default().wait(list);
+        self.note_due(holder)
+    }
+
+    fn note_due(&mut self, holder: DeviceId) -> BTreeSet<PackId> {
+        let roll = self.rolls.get_mut(&holder);
+        let mut failed = BTreeSet::new();
+        for outcome in roll.map(Roll::due).unwrap_or_default() {
+            self.change(holder, outcome.stem, |mark| {
+                mark.holding
+                    .prove_number(outcome.number, outcome.at, outcome.good);
+            });
+            if let Some((pack, _)) = self.by_stem(outcome.stem).filter(|_| !outcome.good) {
+                failed.insert(pack.record.id);
+            }
+        }
+        failed
+    }
+
+    /// Returns outcomes of probes at a holder as they are written down, each part for one entry. What it
+    /// never signed for can't be named.
+    pub fn outcomes(
+        &self,
+        holder: DeviceId,
+        time: Timestamp,
+        proved: &[ShardId],
+        failed: &[ShardId],
+    ) -> Vec<AuditList> {
+        let Some(roll) = self.rolls.get(&holder) else {
+            return Vec::new();
+        };
+        let named = |shards: &[ShardId], good: bool| -> Vec<(u32, bool)> {
+            let numbers = shards.iter().map(|it| self.holding(holder, *it).number());
+            numbers.flatten().map(|number| (number, good)).collect()
+        };
+        let mut all = named(proved, true);
+        all.extend(named(failed, false));
+        all.sort_unstable();
+        let part = |part: &[(u32, bool)]| {
+            let those = |which| part.iter().filter(move |it| it.1 == which).map(|it| it.0);
+            roll.list(holder, time, those(true).collect(), those(false).collect())
+        };
+        all.chunks(limits::AUDIT_SHARDS_MAX)
+            .filter_map(part)
+            .collect()
     }
 
     /// Notes that a device refused a shard because it has it. If it failed to prove that, it gets
     /// one more chance.
     pub fn note_insisted(&mut self, holder: DeviceId, shard: ShardId) {
-        self.change(holder, shard, |mark| {
+        self.change(holder, shard.stem(), |mark| {
             mark.insisted = true;
             mark.holding.renewed = true;
         });
@@ -287,12 +351,12 @@ impl Inventory {
 
     /// Notes that a shard is on its way to a device.
     pub fn note_pending(&mut self, holder: DeviceId, shard: ShardId) {
-        self.change(holder, shard, |mark| mark.pending = true);
+        self.change(holder, shard.stem(), |mark| mark.pending = true);
     }
 
     /// Notes that it did not arrive.
     pub fn clear_pending(&mut self, holder: DeviceId, shard: ShardId) {
-        self.change(holder, shard, |mark| mark.pending = false);
+        self.change(holder, shard.stem(), |mark| mark.pending = false);
     }
 
     /// Forgets all that was on its way to a device. Returns the packs of which something was.
@@ -322,11 +386,13 @@ impl Inventory {
     }
 
     /// Changes what is known of a shard at a device, and its turn with it.
-    fn change(&mut self, device: DeviceId, shard: ShardId, change: impl FnOnce(&mut Mark)) {
+    fn change(&mut self, device: DeviceId, shard: Stem, change: impl FnOnce(&mut Mark)) {
         let Some(place) = self.place(shard) else {
             let marks = self.unplaced.entry(shard).or_default();
             let found = marks.iter().position(|mark| mark.device == device);
             let at = found.unwrap_or_else(|| {
+                // At a start all shards are here for a while, most with one holder.
+                marks.reserve_exact(1);
                 marks.push(Mark::new(device, 0));
                 marks.len() - 1
             });
@@ -416,11 +482,15 @@ impl Inventory {
         self.packs.get(number as usize)?.as_ref()
     }
 
-    fn place(&self, shard: ShardId) -> Option<Place> {
-        let start = prefix(shard);
+    fn place(&self, stem: Stem) -> Option<Place> {
+        self.find_place(stem, |shard| shard.stem() == stem)
+    }
+
+    fn find_place(&self, stem: Stem, is_it: impl Fn(ShardId) -> bool) -> Option<Place> {
+        let start = prefix(stem);
         let alike = (self.places).range((start, (0, 0))..=(start, (u32::MAX, u8::MAX)));
         let mut places = alike.map(|(_, place)| *place);
-        places.find(|place| self.at(*place).is_some_and(|(_, it)| it == shard))
+        places.find(|place| self.at(*place).is_some_and(|(_, shard)| is_it(shard)))
     }
 
     fn at(&self, (number, index): Place) -> Option<(&OwnPack, ShardId)> {
@@ -428,9 +498,14 @@ impl Inventory {
         Some((pack, *pack.record.shards.get(usize::from(index))?))
     }
 
+    /// Returns the shard of ours whose id begins so, and its pack.
+    pub fn by_stem(&self, stem: Stem) -> Option<(&OwnPack, ShardId)> {
+        self.at(self.place(stem)?)
+    }
+
     /// Returns the pack and index of a shard of ours.
     pub fn locate(&self, shard: ShardId) -> Option<(&OwnPack, u8)> {
-        let (number, index) = self.place(shard)?;
+        let (number, index) = self.find_place(shard.stem(), |it| it == shard)?;
         Some((self.by_number(number)?, index))
     }
 
@@ -439,7 +514,7 @@ impl Inventory {
         let mark = match self.locate(shard) {
             Some((pack, index)) => pack.find(holder, index).ok().map(|at| &pack.marks[at]),
             None => {
-                let mut marks = self.unplaced.get(&shard).into_iter().flatten();
+                let mut marks = self.unplaced.get(&shard.stem()).into_iter().flatten();
                 marks.find(|mark| mark.device == holder)
             }
         };
@@ -472,7 +547,7 @@ impl Inventory {
 
     fn marks(&self, shard: ShardId) -> impl Iterator<Item = &Mark> {
         let placed = (self.locate(shard).into_iter()).flat_map(|(pack, at)| pack.at_index(at));
-        let unplaced = self.unplaced.get(&shard).into_iter().flatten();
+        let unplaced = self.unplaced.get(&shard.stem()).into_iter().flatten();
         placed.chain(unplaced)
     }
 

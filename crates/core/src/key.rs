@@ -47,9 +47,9 @@ pub mod context {
     /// HPKE: the vault's keys for one reader.
     pub const WRAP: &str = "carryall 2026 wrap v1";
     /// HPKE: a holder's receipts for an owner.
-    pub const RECEIPTS: &str = "carryall 2026 receipts v1";
+    pub const RECEIPTS: &str = "carryall 2026 receipts v2";
     /// HPKE: what an owner proved about a holder, for itself.
-    pub const AUDITS: &str = "carryall 2026 audits v1";
+    pub const AUDITS: &str = "carryall 2026 audits v2";
 
     /// HPKE: shards that an owner releases, for their holder and for the owner's other devices.
     pub const RELEASE: &str = "carryall 2026 release v1";

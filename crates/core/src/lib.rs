@@ -42,6 +42,7 @@ pub mod policy;
 pub mod proof;
 pub mod record;
 pub mod retention;
+pub mod roll;
 pub mod shard;
 pub mod thin;
 pub mod time;

@@ -49,8 +49,11 @@ pub const ENTRY_BYTES_MAX: usize = 48 << 10;
 pub const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Most devices of a circle. Bounds the version vector and the beacon table.
 pub const DEVICES_MAX: usize = 256;
-/// Most shard ids in one receipt or audit entry, so that it fits [`ENTRY_BYTES_MAX`].
-pub const RECEIPT_SHARDS_MAX: usize = 1024;
+/// Most shards in one receipt, so that it fits [`ENTRY_BYTES_MAX`] with 12 bytes for each.
+pub const RECEIPT_SHARDS_MAX: usize = 3072;
+/// Most outcomes in one audit entry, so that it fits [`ENTRY_BYTES_MAX`] even if no two of them share a
+/// run, which takes six bytes.
+pub const AUDIT_SHARDS_MAX: usize = 4096;
 /// Most devices of one member. A person who replaces one every year reaches it in a lifetime.
 pub const MEMBER_DEVICES_MAX: usize = 32;
 /// Most feeds kept: those of all devices and as many of removed or not yet admitted ones.
@@ -150,8 +153,14 @@ pub const GOSSIP_REST: Span = Span::secs(1);
 pub const GOSSIP_TURN: Span = Span::millis(100);
 /// An idle link is closed after this long.
 pub const IDLE_CLOSE: Span = Span::millis(300);
-/// Receipts wait this long for company before they become one entry.
+/// Receipts and outcomes wait this long for more of them before they become one entry, if none are on
+/// their way: each entry takes 300 bytes in the feed that everybody keeps, however little it says.
 pub const RECEIPT_BATCH: Span = Span::millis(200);
+/// While more shards are on their way, the first of them waits for so long: an encounter that is cut
+/// off leaves its owner in doubt about no more than that.
+pub const RECEIPT_WAIT: Span = Span::secs(3);
+/// The same for outcomes, which only the owner's other devices wait for.
+pub const OUTCOME_WAIT: Span = Span::secs(10);
 /// A holder is asked again for a proof of a shard after this long: half of [`AUDIT_VALID`], so that
 /// whoever is met once a fortnight has all proved at any time.
 pub const AUDIT_AGAIN: Span = Span::days(15);

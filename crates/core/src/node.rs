@@ -5,6 +5,7 @@
 
 mod aside;
 mod audit;
+mod batch;
 mod contact;
 mod door;
 mod drill;
@@ -59,6 +60,7 @@ use crate::{
 pub use door::found;
 
 use aside::Aside;
+use batch::Batch;
 use contact::Contacts;
 pub(crate) use encounter::Encounter;
 use fetch::Fetching;
@@ -98,10 +100,10 @@ pub struct Node {
     pub(crate) knocking: Option<door::Knocking>,
     /// Shards stored for others whose receipts are not written yet.
     receipts: BTreeMap<MemberId, Vec<ShardId>>,
-    receipts_due: Option<Timestamp>,
+    receipts_due: Batch,
     /// Outcomes of probes that are not written yet, per holder.
     outcomes: BTreeMap<DeviceId, audit::Outcomes>,
-    outcomes_due: Option<Timestamp>,
+    outcomes_due: Batch,
     /// Proofs older than this are asked for again.
     audit_floor: Timestamp,
     /// When each holder was last asked for what it need not have been.
@@ -172,9 +174,9 @@ impl Node {
             reads: Reads::default(),
             knocking: None,
             receipts: BTreeMap::new(),
-            receipts_due: None,
+            receipts_due: Batch::default(),
             outcomes: BTreeMap::new(),
-            outcomes_due: None,
+            outcomes_due: Batch::default(),
             audit_floor: Timestamp(0),
             spot_checks: BTreeMap::new(),
             recovered,
@@ -408,8 +410,8 @@ impl Node {
     /// Returns when [`Node::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let due = [
-            self.receipts_due,
-            self.outcomes_due,
+            self.receipts_due.due(),
+            self.outcomes_due.due(),
             self.encounter_timeout(),
             self.contact_timeout(),
             self.terms_timeout(),

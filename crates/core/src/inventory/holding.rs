@@ -17,19 +17,50 @@ pub struct Holding {
     signed: u32,
     /// How much of its feed was known when we released the shard; 0: never.
     released: u32,
+    /// One more than the number that the shard got on the holder's roll when it signed for it,
+    /// not holding it before; 0: it never did.
+    number: u32,
 }
 
 impl Holding {
-    /// Takes the holder's word at a position of its feed. Returns whether it counts as holding now.
-    pub(super) fn hear(&mut self, held: bool, at: u64) -> bool {
+    /// Takes the holder's word at a position of its feed, with the shard's number on its roll if it says
+    /// that it holds it. Returns whether it counts as holding now.
+    pub(super) fn hear(&mut self, number: Option<u32>, at: u64) -> bool {
         let behind = position(at).saturating_add(1);
-        if held {
+        if number.is_some() {
             self.signed = self.signed.max(behind);
         }
-        let held = held && behind > self.released;
+        if let Some(number) = number.filter(|_| !self.held) {
+            self.number = number.saturating_add(1);
+        }
+        let held = number.is_some() && behind > self.released;
         self.renewed |= held && !self.held;
         self.held = held;
         held
+    }
+
+    /// Takes the outcome of a probe. The newest of each kind counts, in whatever order they are heard of.
+    pub(super) fn prove(&mut self, at: Timestamp, good: bool) {
+        let slot = if good {
+            &mut self.proved
+        } else {
+            &mut self.failed
+        };
+        *slot = (*slot).max(Some(at));
+        self.renewed &= good;
+    }
+
+    /// Takes the outcome of a probe for what the holder signed for under a number. It may have failed,
+    /// dropped the shard and taken it anew before we hear of the failure: it is renewed all the same.
+    pub(super) fn prove_number(&mut self, number: u32, at: Timestamp, good: bool) {
+        let renewed = self.renewed && number.saturating_add(1) < self.number;
+        self.prove(at, good);
+        self.renewed |= renewed;
+    }
+
+    /// Returns the shard's number on the holder's roll.
+    pub(super) fn number(&self) -> Option<u32> {
+        self.number.checked_sub(1)
     }
 
     /// Notes that the owner released the shard, having seen so much of the holder's feed. Returns

@@ -40,6 +40,8 @@ struct Plain {
     holdings: BTreeMap<Key, Holding>,
     pending: BTreeSet<Key>,
     insisted: BTreeSet<Key>,
+    /// How often each device signed for anything.
+    signed: BTreeMap<DeviceId, u32>,
 }
 
 impl Plain {
@@ -47,9 +49,10 @@ impl Plain {
         let holding = self.holdings.entry(key).or_default();
         match what {
             0 | 1 => {
-                let held = what == 0;
+                let signed = self.signed.entry(key.0).or_default();
+                let number = (what == 0).then(|| core::mem::replace(signed, *signed + 1));
                 self.pending.remove(&key);
-                if !holding.hear(held, at.0) {
+                if !holding.hear(number, at.0) {
                     self.insisted.remove(&key);
                 }
             }
@@ -58,11 +61,7 @@ impl Plain {
                     self.insisted.remove(&key);
                 }
             }
-            2 => holding.proved = holding.proved.max(Some(at)),
-            3 => {
-                holding.failed = holding.failed.max(Some(at));
-                holding.renewed = false;
-            }
+            2 | 3 => holding.prove(at, what == 2),
             4 => drop(self.pending.insert(key)),
             5 => drop(self.pending.remove(&key)),
             6 => {
@@ -83,7 +82,7 @@ impl Plain {
 
 fn happen(inventory: &mut Inventory, what: u8, (device, shard): Key, at: Timestamp) {
     match what {
-        0 | 1 => inventory.note_receipt(device, shard, what == 0, at.0),
+        0 | 1 => inventory.note_receipt(device, shard.stem(), what == 0, at.0),
         2 | 3 => inventory.note_audit(device, shard, at, what == 2),
         4 => inventory.note_pending(device, shard),
         10 => inventory.note_release(device, shard, at.0),
@@ -169,11 +168,11 @@ proptest! {
 fn a_release_and_a_receipt_mean_the_same_in_any_order() {
     for (receipt, seen, held) in [(4, 5, false), (5, 5, true), (6, 5, true), (0, 0, false)] {
         let mut one = Inventory::default();
-        one.note_receipt(device(1), shard(0), true, receipt);
+        one.note_receipt(device(1), shard(0).stem(), true, receipt);
         one.note_release(device(1), shard(0), seen);
         let mut other = Inventory::default();
         other.note_release(device(1), shard(0), seen);
-        other.note_receipt(device(1), shard(0), true, receipt);
+        other.note_receipt(device(1), shard(0).stem(), true, receipt);
         let after = one.holding(device(1), shard(0));
         assert_eq!(after, other.holding(device(1), shard(0)));
         assert_eq!((after.held, after.may_be_trashed()), (held, !held));
@@ -185,8 +184,8 @@ fn what_is_new_is_proved_before_what_is_old() {
     let mut inventory = Inventory::default();
     for at in 0..2 {
         inventory.add_pack(record(at), true);
-        inventory.note_receipt(device(1), shard(4 * at), true, 1);
-        inventory.note_receipt(device(1), shard(4 * at + 1), true, 1);
+        inventory.note_receipt(device(1), shard(4 * at).stem(), true, 1);
+        inventory.note_receipt(device(1), shard(4 * at + 1).stem(), true, 1);
     }
     inventory.note_audit(device(1), shard(0), Timestamp(9), true);
     inventory.note_audit(device(1), shard(4), Timestamp(8), false);
@@ -194,9 +193,9 @@ fn what_is_new_is_proved_before_what_is_old() {
         inventory.turns(device(1)).map(|it| it.shard).collect()
     };
     assert_eq!(order(&inventory), [5, 1, 4, 0].map(shard));
-    inventory.note_receipt(device(1), shard(4), false, 2);
+    inventory.note_receipt(device(1), shard(4).stem(), false, 2);
     assert_eq!(order(&inventory), [5, 1, 0].map(shard));
-    inventory.note_receipt(device(1), shard(4), true, 3);
+    inventory.note_receipt(device(1), shard(4).stem(), true, 3);
     assert_eq!(
         order(&inventory),
         [4, 5, 1, 0].map(shard),

@@ -283,8 +283,8 @@ impl Node {
             };
             before.retain(|other| *other != shard);
             now.push(shard);
-            let due = self.now + limits::RECEIPT_BATCH;
-            self.outcomes_due.get_or_insert(due);
+            let more = self.encounters.values().any(|it| !it.audit.is_still());
+            self.outcomes_due.add(self.now, limits::OUTCOME_WAIT, more);
         }
         let at = match good {
             true => (before.failed).map_or(self.now, |at| self.now.max(at + Span::millis(1))),
@@ -337,39 +337,32 @@ impl Node {
 
     /// Writes the outcomes into our feed.
     pub(super) fn flush_outcomes_if_due(&mut self) {
-        if self.outcomes_due.is_none_or(|due| due > self.now) {
+        if !self.outcomes_due.is_due(self.now) {
             return;
         }
         if self.is_behind() {
-            self.outcomes_due = Some(self.now + limits::RECEIPT_BATCH);
-            return;
+            return self.outcomes_due.delay(self.now);
         }
-        self.outcomes_due = None;
-        let inventory_key = self.identity.vault.inventory_public();
+        self.outcomes_due.clear();
         for (holder, outcomes) in core::mem::take(&mut self.outcomes) {
             let shards = u32::try_from(outcomes.proved.len()).unwrap_or(u32::MAX);
             if shards > 0 {
                 self.notify(Notice::Proved { holder, shards });
             }
-            for (proved, failed) in batches(outcomes) {
-                let list = AuditList {
-                    holder,
-                    time: self.now,
-                    proved,
-                    failed,
-                };
-                let plain = encode(&list);
-                let sealed = key::seal_to(
-                    &inventory_key,
-                    key::context::AUDITS.as_bytes(),
-                    &plain,
-                    &mut self.rng,
-                );
-                if let Ok(sealed) = sealed {
-                    // An owner without a circle has no holders.
-                    let _ = self.append(&Body::Audited(sealed));
-                }
+            let Outcomes { proved, failed } = outcomes;
+            for list in (self.inventory).outcomes(holder, self.now, &proved, &failed) {
+                self.write_outcomes(&list);
             }
+        }
+    }
+
+    /// Writes some of them.
+    pub(super) fn write_outcomes(&mut self, list: &AuditList) {
+        let inventory_key = self.identity.vault.inventory_public();
+        let info = key::context::AUDITS.as_bytes();
+        if let Ok(sealed) = key::seal_to(&inventory_key, info, &encode(list), &mut self.rng) {
+            // An owner without a circle has no holders.
+            let _ = self.append(&Body::Audited(sealed));
         }
     }
 
@@ -401,18 +394,4 @@ impl Node {
         self.audit_floor = self.now;
         self.contacts.touch();
     }
-}
-
-/// Splits outcomes so that each part fits one entry.
-fn batches(outcomes: Outcomes) -> Vec<(Vec<ShardId>, Vec<ShardId>)> {
-    let part = limits::RECEIPT_SHARDS_MAX;
-    let proved = outcomes
-        .proved
-        .chunks(part)
-        .map(|shards| (shards.to_vec(), Vec::new()));
-    let failed = outcomes
-        .failed
-        .chunks(part)
-        .map(|shards| (Vec::new(), shards.to_vec()));
-    proved.chain(failed).collect()
 }

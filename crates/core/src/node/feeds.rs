@@ -179,9 +179,9 @@ impl Node {
         let Ok(list) = decode::<ReceiptList>("receipts", &plain) else {
             return;
         };
-        for shard in list.held {
-            self.inventory.note_receipt(holder, shard, true, seq);
-            if let Some((pack, _)) = self.inventory.locate(shard) {
+        let failed = self.inventory.note_receipts(holder, &list, seq);
+        for stem in list.held {
+            if let Some((pack, shard)) = self.inventory.by_stem(stem) {
                 let pack = pack.record.id;
                 self.look_for(pack);
                 if !self.inventory.holding(holder, shard).believed() {
@@ -195,13 +195,15 @@ impl Node {
                 });
             }
         }
-        for shard in list.dropped {
-            self.inventory.note_receipt(holder, shard, false, seq);
-            if let Some((pack, _)) = self.inventory.locate(shard) {
+        for stem in list.dropped {
+            if let Some((pack, _)) = self.inventory.by_stem(stem) {
                 let pack = pack.record.id;
                 self.replan(pack);
                 self.judge(pack);
             }
+        }
+        for pack in failed {
+            self.replan(pack);
         }
     }
 
@@ -221,17 +223,8 @@ impl Node {
             return;
         };
         self.note_outcomes(&list);
-        for (shards, good) in [(list.proved, true), (list.failed, false)] {
-            for shard in shards {
-                self.inventory
-                    .note_audit(list.holder, shard, list.time, good);
-                let pack = self.inventory.locate(shard).map(|(pack, _)| pack.record.id);
-                match pack {
-                    Some(pack) if good => self.look_for(pack),
-                    Some(pack) => self.replan(pack),
-                    None => {}
-                }
-            }
+        for pack in self.inventory.note_outcomes(list) {
+            self.replan(pack);
         }
     }
 

@@ -149,32 +149,28 @@ impl Node {
         if !shards.contains(&shard) {
             shards.push(shard);
         }
-        let full = shards.len() >= limits::RECEIPT_SHARDS_MAX;
-        let due = if full {
-            self.now
-        } else {
-            self.now + limits::RECEIPT_BATCH
-        };
-        self.receipts_due = Some(self.receipts_due.map_or(due, |at| at.min(due)));
-        if full {
+        if shards.len() >= limits::RECEIPT_SHARDS_MAX {
+            self.receipts_due.fill(self.now);
             self.flush_receipts_if_due();
+        } else {
+            let more = self.encounters.values().any(|it| !it.receives.is_empty());
+            self.receipts_due.add(self.now, limits::RECEIPT_WAIT, more);
         }
     }
 
     pub(super) fn flush_receipts_if_due(&mut self) {
-        if self.receipts_due.is_none_or(|due| due > self.now) {
+        if !self.receipts_due.is_due(self.now) {
             return;
         }
         if self.is_behind() {
-            self.receipts_due = Some(self.now + limits::RECEIPT_BATCH);
-            return;
+            return self.receipts_due.delay(self.now);
         }
-        self.receipts_due = None;
+        self.receipts_due.clear();
         for (owner, held) in core::mem::take(&mut self.receipts) {
             self.write_receipts(
                 owner,
                 &ReceiptList {
-                    held,
+                    held: held.iter().map(ShardId::stem).collect(),
                     dropped: Vec::new(),
                 },
             );
@@ -201,7 +197,7 @@ impl Node {
     /// A shard on our shelf is gone or damaged: say so before anybody relies on it.
     pub(super) fn shard_lost(&mut self, owner: MemberId, shard: ShardId) {
         if self.ledger.lose(owner, shard) {
-            let dropped = alloc::vec![shard];
+            let dropped = alloc::vec![shard.stem()];
             self.write_receipts(
                 owner,
                 &ReceiptList {

@@ -197,7 +197,7 @@ impl Node {
                 owner,
                 &ReceiptList {
                     held: Vec::new(),
-                    dropped: moved,
+                    dropped: moved.iter().map(ShardId::stem).collect(),
                 },
             );
             self.notify(Notice::Discarded {

@@ -19,7 +19,7 @@ use std::{
 use carryall_core::{
     codec::decode,
     entry::{Body, ReceiptList},
-    id::{EntryHash, MemberId, ShardId},
+    id::{EntryHash, MemberId, ShardId, Stem},
     key,
 };
 use carryall_store::{
@@ -58,22 +58,27 @@ impl Durability {
         feeds.map_err(|error| error.to_string())?;
         check_feed(lab, machine, &hashes)?;
         let shelf = vault.shelf(0).map_err(|error| error.to_string())?;
-        for (owner, shard) in &signed {
-            if lab.witness.rotten.contains(&(here.device, *owner, *shard)) {
-                continue;
-            }
+        let shelved = shelf.list().into_iter();
+        let trashed = shelf.trash().into_iter().map(|(shelved, _)| shelved);
+        let here_now: Vec<_> = shelved.chain(trashed).collect();
+        let named = (here_now.iter()).map(|it| ((it.owner, it.shard.stem()), it.shard));
+        let named: BTreeMap<(MemberId, Stem), ShardId> = named.collect();
+        let rotten = (lab.witness.rotten.iter()).filter(|rotten| rotten.0 == here.device);
+        let spoilt: BTreeSet<_> = rotten.map(|it| (it.1, it.2.stem())).collect();
+        for key in signed.difference(&spoilt) {
+            let Some(shard) = named.get(key) else {
+                return Err(format!("signed for a shard that is not here: {:?}", key.1));
+            };
             shelf
-                .scrub(*owner, *shard)
+                .scrub(key.0, *shard)
                 .map_err(|error| format!("signed for a shard that is not safe: {error}"))?;
         }
         let rotten: BTreeSet<ShardId> = lab.witness.rotten.iter().map(|(_, _, it)| *it).collect();
-        let shelved = shelf.list().into_iter();
-        let trashed = shelf.trash().into_iter().map(|(shelved, _)| shelved);
-        let mut kept: BTreeSet<ShardId> = shelved.chain(trashed).map(|it| it.shard).collect();
+        let mut kept: BTreeSet<Stem> = here_now.iter().map(|it| it.shard.stem()).collect();
         kept.extend(dropped);
         let stored = lab.witness.stored.get(&here.device).into_iter().flatten();
         for shard in stored.filter(|shard| !rotten.contains(shard)) {
-            if !kept.contains(shard) {
+            if !kept.contains(&shard.stem()) {
                 return Err(format!(
                     "said that shard {shard} is stored, which it is not"
                 ));
@@ -87,8 +92,8 @@ impl Durability {
         &mut self,
         lab: &Lab,
         entry: &carryall_core::entry::SignedEntry,
-        signed: &mut BTreeSet<(MemberId, ShardId)>,
-        dropped: &mut BTreeSet<ShardId>,
+        signed: &mut BTreeSet<(MemberId, Stem)>,
+        dropped: &mut BTreeSet<Stem>,
     ) {
         let Ok(content) = decode::<carryall_core::entry::Entry>("entry", &entry.bytes) else {
             return;

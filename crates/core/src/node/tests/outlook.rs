@@ -143,7 +143,7 @@ fn first_put(often: bool) -> (PackId, [PackId; 2]) {
         let pack = world.node(me).packs().find(made).unwrap().clone();
         packs.push(pack.id);
         let inventory = &mut world.host(me).node.inventory;
-        inventory.note_receipt(holder, pack.shards[0], true, 0);
+        inventory.note_receipt(holder, pack.shards[0].stem(), true, 0);
         world.run(Span::secs(1));
     }
     if often {
