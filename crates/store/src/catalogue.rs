@@ -9,7 +9,7 @@ mod backend;
 mod batch;
 mod row;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     fmt, io,

@@ -8,7 +8,7 @@
 
 mod feed;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::BTreeMap,

@@ -6,7 +6,7 @@
 //! file is written anew with whole meetings instead of their pieces, and without the oldest.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     io,

@@ -8,7 +8,7 @@
 mod file;
 mod incoming;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trash;
 
 use std::{

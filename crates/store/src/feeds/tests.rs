@@ -114,8 +114,8 @@ fn round_trip() {
     assert_eq!(open(&disk).unwrap().0.tips(), tips[..1]);
 }
 
-#[test]
-fn own_entries_survive_a_cut_at_every_operation() {
+/// Entries of the own feed are appended: what was acknowledged is there, and nothing torn before it.
+pub(crate) fn appending() -> u64 {
     let all = entries(0, 40);
     cut_everywhere(
         |disk| drop(open(disk).unwrap()),
@@ -141,7 +141,49 @@ fn own_entries_survive_a_cut_at_every_operation() {
             assert_eq!(open(&disk.crash(Survival::Synced)).unwrap().1[&OWN], all);
         },
         |disk| drop(open(disk)),
-    );
+    )
+}
+
+/// Friends' entries come in between: what was acknowledged of the own feed is there, and what is there
+/// of theirs is theirs, so that the rest can be had again.
+pub(crate) fn merging() -> u64 {
+    let (own, others) = (entries(0, 12), entries(100, 30));
+    let others: Vec<SignedEntry> = others.into_iter().collect();
+    let steps = |feeds: &Feeds| {
+        let mut acknowledged = (0, 0);
+        for (from, to) in [(0, 10), (10, 11), (11, 30)] {
+            match feeds.append(OTHER, from, &others[from as usize..to]) {
+                Ok(len) => acknowledged.1 = len,
+                Err(_) => break,
+            }
+            let mine = acknowledged.0;
+            match feeds.append(OWN, mine, &own[mine as usize..mine as usize + 4]) {
+                Ok(len) => acknowledged.0 = len,
+                Err(_) => break,
+            }
+        }
+        acknowledged
+    };
+    cut_everywhere(
+        |disk| drop(open(disk).unwrap()),
+        |disk| open(disk).map_or((0, 0), |(feeds, _)| steps(&feeds)),
+        |disk, acknowledged| {
+            let (feeds, found) = open(disk).unwrap();
+            feeds.check_own().unwrap();
+            let of = |device| found.get(&device).map_or(&[][..], |found| found);
+            assert!(of(OWN).len() as u64 >= acknowledged.0);
+            assert_eq!(of(OWN), &own[..of(OWN).len()]);
+            assert_eq!(of(OTHER), &others[..of(OTHER).len()]);
+            assert_eq!(feeds.append(OTHER, 0, &others).unwrap(), 30);
+            assert_eq!(feeds.append(OWN, 0, &own).unwrap(), 12);
+        },
+        |disk| {
+            if let Ok((feeds, _)) = open(disk) {
+                let _ = feeds.append(OTHER, 0, &others);
+                let _ = feeds.append(OWN, 0, &own);
+            }
+        },
+    )
 }
 
 #[test]

@@ -62,8 +62,8 @@ fn what_was_remembered_is_known_again() {
     assert_eq!(open(&disk).unwrap().1.len(), 6);
 }
 
-#[test]
-fn cut_anywhere_it_keeps_what_it_acknowledged() {
+/// Meetings are written down.
+pub(crate) fn remembering() -> u64 {
     cut_everywhere(
         prepared,
         |disk| {
@@ -84,7 +84,7 @@ fn cut_anywhere_it_keeps_what_it_acknowledged() {
             assert_eq!(open(disk).unwrap().1.last(), Some(&meeting(9)));
         },
         |disk| drop(open(disk)),
-    );
+    )
 }
 
 #[test]

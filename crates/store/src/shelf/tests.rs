@@ -99,8 +99,8 @@ fn file_lengths_tell_shard_lengths() {
     assert_eq!(shard_bytes(u64::MAX), None);
 }
 
-#[test]
-fn an_acknowledged_shard_survives_a_cut_at_every_operation() {
+/// Shards come onto the shelf: what was acknowledged is there, whole.
+pub(crate) fn receiving() -> u64 {
     let shards = [
         shard(50_000, 1),
         shard(16_384, 2),
@@ -144,7 +144,7 @@ fn an_acknowledged_shard_survives_a_cut_at_every_operation() {
                 KEEP_FREE,
             ));
         },
-    );
+    )
 }
 
 #[test]
@@ -487,8 +487,8 @@ fn a_discarded_shard_is_served_comes_back_and_is_erased() {
     assert_eq!((again.trash().len(), disk.files().len()), (0, 1));
 }
 
-#[test]
-fn a_shard_survives_a_cut_at_every_operation_on_its_way_to_the_trash_and_back() {
+/// Shards go to the trash and come back: each is in one place at any time, whole.
+pub(crate) fn discarding() -> u64 {
     let shards = [shard(50_000, 1), shard(100, 2), shard(20_000, 3)];
     let all: Vec<ShardId> = shards.iter().map(|(id, _)| *id).collect();
     let opened =
@@ -524,7 +524,7 @@ fn a_shard_survives_a_cut_at_every_operation_on_its_way_to_the_trash_and_back() 
             }
         },
         |disk| drop(opened(disk)),
-    );
+    )
 }
 
 #[test]

@@ -80,8 +80,8 @@ fn parts_open_in_a_new_vault_and_again() {
     }
 }
 
-#[test]
-fn a_cut_at_every_operation_leaves_no_vault_or_a_whole_one() {
+/// A vault is made and its identity replaced: there is none, or a whole one.
+pub(crate) fn founding() -> u64 {
     cut_everywhere(
         |_| (),
         |disk| {
@@ -111,7 +111,7 @@ fn a_cut_at_every_operation_leaves_no_vault_or_a_whole_one() {
             );
         },
         |disk| drop(open(disk).or_else(|_| create(disk, 1))),
-    );
+    )
 }
 
 #[test]
