@@ -5,6 +5,7 @@
 //! with each pack, and each device has its shards in the order in which they are to be proved.
 
 mod holding;
+mod own_pack;
 #[cfg(test)]
 mod tests;
 
@@ -13,133 +14,22 @@ use alloc::{
     vec::Vec,
 };
 
-pub use self::holding::Holding;
 use self::holding::{Mark, Rank};
+pub use self::{holding::Holding, own_pack::OwnPack};
 use crate::{
     circle::Circle,
     entry::{AuditList, ReceiptList},
-    health::{Indices, Spread, health},
+    health::{Spread, health},
     id::{DeviceId, MemberId, PackId, ShardId, Stem},
     limits,
     record::PackRecord,
     roll::Roll,
-    thin::Claim,
     time::Timestamp,
     track::Track,
 };
 
 /// For so many more holders of a pack memory is taken at a time.
 const MARKS_STEP: usize = 3;
-
-/// A pack of ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnPack {
-    /// What it is.
-    pub record: PackRecord,
-    /// Whether this device can make its shards: from the spool, or from the source files.
-    pub available: bool,
-    /// What is known of its shards, by device and index.
-    marks: Vec<Mark>,
-}
-
-impl OwnPack {
-    /// Returns where its shards are by receipt, at present members other than us and not at devices
-    /// that are gone for good.
-    pub fn held_spread(&self, circle: &Circle, me: MemberId, gone: &BTreeSet<DeviceId>) -> Spread {
-        self.spread(circle, me, |mark| {
-            mark.holding.believed() && !gone.contains(&mark.device)
-        })
-    }
-
-    /// Returns where its shards are by receipt, or will be when what is under way arrives.
-    pub fn placed_spread(
-        &self,
-        circle: &Circle,
-        me: MemberId,
-        gone: &BTreeSet<DeviceId>,
-    ) -> Spread {
-        self.spread(circle, me, |mark| {
-            (mark.holding.believed() || mark.pending) && !gone.contains(&mark.device)
-        })
-    }
-
-    /// Returns where its shards are for sure: proved lately, at present members other than us.
-    pub fn proved_spread(&self, circle: &Circle, me: MemberId, now: Timestamp) -> Spread {
-        self.spread(circle, me, |mark| mark.holding.counts(now))
-    }
-
-    /// Returns what present members other than us say that they hold of it. What lies at devices that
-    /// are gone for good is not proved: placement does not count it, so nothing else may be given up
-    /// for it, or what is released would be placed again.
-    pub fn claims(
-        &self,
-        circle: &Circle,
-        me: MemberId,
-        gone: &BTreeSet<DeviceId>,
-        now: Timestamp,
-    ) -> Vec<Claim> {
-        let held = self.marks.iter().filter(|mark| mark.holding.held);
-        held.filter_map(|mark| {
-            let member = circle.member_of(mark.device)?;
-            (member != me).then(|| Claim {
-                member,
-                device: mark.device,
-                index: mark.index,
-                proved: mark.holding.counts(now) && !gone.contains(&mark.device),
-            })
-        })
-        .collect()
-    }
-
-    /// Tells whether any other member holds more than one of its shards, by receipt.
-    pub fn is_thick(&self, circle: &Circle, me: MemberId) -> bool {
-        let spread = self.spread(circle, me, |mark| mark.holding.believed());
-        spread.values().any(|indices| indices.len() > 1)
-    }
-
-    /// Tells whether these devices together can rebuild it, by proof.
-    pub fn is_with(&self, devices: &BTreeSet<DeviceId>, now: Timestamp) -> bool {
-        let mut indices = Indices::default();
-        for mark in &self.marks {
-            if devices.contains(&mark.device) && mark.holding.counts(now) {
-                indices.insert(mark.index);
-            }
-        }
-        indices.len() >= u32::from(self.record.coding.k)
-    }
-
-    /// Tells whether any of its shards is on its way, or stored without a receipt yet.
-    pub fn is_underway(&self) -> bool {
-        self.marks.iter().any(|mark| mark.pending)
-    }
-
-    /// Tells whether a device of `member` would refuse a shard of it because it says that it has it
-    /// already, proof or not.
-    pub fn is_insisted(&self, circle: &Circle, member: MemberId) -> bool {
-        self.marks
-            .iter()
-            .any(|mark| mark.insisted && circle.member_of(mark.device) == Some(member))
-    }
-
-    fn spread(&self, circle: &Circle, me: MemberId, which: impl Fn(&Mark) -> bool) -> Spread {
-        let mut spread = Spread::new();
-        for mark in self.marks.iter().filter(|mark| which(mark)) {
-            if let Some(member) = circle.member_of(mark.device).filter(|member| *member != me) {
-                spread.entry(member).or_default().insert(mark.index);
-            }
-        }
-        spread
-    }
-
-    fn find(&self, device: DeviceId, index: u8) -> Result<usize, usize> {
-        self.marks
-            .binary_search_by_key(&(device, index), |mark| (mark.device, mark.index))
-    }
-
-    fn at_index(&self, index: u8) -> impl Iterator<Item = &Mark> {
-        self.marks.iter().filter(move |mark| mark.index == index)
-    }
-}
 
 /// Where a shard of ours belongs: the pack's number and the shard's index in it.
 type Place = (u32, u8);
@@ -166,7 +56,7 @@ pub struct Inventory {
     places: BTreeSet<(u64, Place)>,
     /// What was heard of shards whose pack is not known, by no index.
     unplaced: BTreeMap<Stem, Vec<Mark>>,
-    /// What each device signed for, and when.
+    /// What each device signed for, in the order of its feed.
     rolls: BTreeMap<DeviceId, Roll>,
     /// What each device claims, in the order in which it is to be proved.
     ranks: BTreeMap<DeviceId, BTreeSet<(Rank, Place)>>,

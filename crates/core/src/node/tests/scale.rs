@@ -287,7 +287,8 @@ fn open(world: &mut World, devices: &[DeviceId]) {
         entries.len()
     );
     let (before, began) = (memory_mib(), Instant::now());
-    let mut node = Node::new(identity(1), [7; 32], world.now);
+    let identity = world.node(owner).identity.clone();
+    let mut node = Node::new(identity, [7; 32], world.now);
     for entry in &entries {
         node.replay(entry).unwrap();
     }
