@@ -176,6 +176,17 @@ fn code(c: &mut Criterion) {
         group.bench_function(format!("shard ids {name}"), |b| {
             b.iter(|| black_box(shard_ids(&pack, &coding).unwrap()));
         });
+        group.throughput(Throughput::Bytes(2 * pack.len() as u64));
+        group.bench_function(format!("encode on two cores, {name}"), |b| {
+            b.iter(|| {
+                std::thread::scope(|scope| {
+                    for _ in 0..2 {
+                        scope.spawn(|| black_box(encode(&pack, &coding).unwrap().len()));
+                    }
+                });
+            });
+        });
+        group.throughput(Throughput::Bytes(pack.len() as u64));
         let shards = encode(&pack, &coding).unwrap();
         let last: Vec<(u8, &[u8])> = (coding.n - coding.k..coding.n)
             .map(|index| (index, &*shards[usize::from(index)]))

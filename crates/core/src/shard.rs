@@ -107,7 +107,10 @@ pub fn encode<'a>(ciphertext: &'a [u8], coding: &Coding) -> Result<Vec<Cow<'a, [
     let mut shards: Vec<Cow<'a, [u8]>> = (0..usize::from(coding.k))
         .map(|index| data_shard(ciphertext, coding, index))
         .collect();
-    let mut recovery = vec![Vec::with_capacity(coding.bytes()); coding.recovery()];
+    // A copy of an empty vector has no room: each is made by itself.
+    let mut recovery: Vec<Vec<u8>> = (0..coding.recovery())
+        .map(|_| Vec::with_capacity(coding.bytes()))
+        .collect();
     recovery_stripes(ciphertext, coding, |index, stripe| {
         recovery[index].extend_from_slice(stripe);
     })?;
