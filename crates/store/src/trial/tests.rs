@@ -5,8 +5,11 @@ mod shelf;
 
 use crate::{catalogue, days, feeds, history, vault};
 
+/// Cuts the power in the midst of something, and tells how often.
+type Scenario = fn() -> u64;
+
 /// What is done when the power fails.
-const SCENARIOS: [(&str, fn() -> u64); 18] = [
+const SCENARIOS: [(&str, Scenario); 18] = [
     (
         "a vault is made, and its identity replaced",
         vault::tests::founding,
