@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -68,4 +69,6 @@ def run(module, lab):
     lab.sheet.note(f"took {time.monotonic() - began:.0f} s")
 
 
+# What was set for all of the machine is put back then, too.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 sys.exit(main(sys.argv[1:]))

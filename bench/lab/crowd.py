@@ -17,6 +17,7 @@ BEACON = 47_473
 def run(lab):
     count = int(os.environ.get("LAB_CROWD", "50"))
     idle = int(os.environ.get("LAB_IDLE_S", "600"))
+    lab.add(wire.Neighbours(count))
     hub = lab.add(wire.Switch())
     devices = []
     for number in range(count):

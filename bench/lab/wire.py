@@ -41,6 +41,31 @@ class Switch:
         self.space.close()
 
 
+class Neighbours:
+    """Room for everybody's neighbours until closed. The kernel has one table for all namespaces of a
+    machine; when that is full, packets to whoever is not in it yet are dropped. Real devices have a
+    table each."""
+
+    FILES = [f"/proc/sys/net/{family}/neigh/default/gc_thresh{n}" for family in ("ipv4", "ipv6") for n in (3, 2, 1)]
+
+    def __init__(self, devices):
+        self.before = {}
+        for path in self.FILES:
+            with open(path, encoding="ascii") as file:
+                self.before[path] = file.read()
+            # The address of each, and some of it old.
+            if int(self.before[path]) < 2 * devices ** 2:
+                self.set(path, 2 * devices ** 2)
+
+    def set(self, path, value):
+        with open(path, "w", encoding="ascii") as file:
+            file.write(str(value))
+
+    def close(self):
+        for path in reversed(self.FILES):
+            self.set(path, self.before[path])
+
+
 def received(pid, device="eth0"):
     """Returns the bytes that an interface took in, seen from a process in its namespace."""
     return counter(pid, device, 0)
