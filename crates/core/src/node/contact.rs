@@ -380,6 +380,9 @@ impl Node {
         for contact in self.contacts.contacts.values_mut() {
             contact.near = None;
             contact.believed = None;
+            // What went out before may have got lost for want of a network, and would take the room
+            // of those who are here.
+            contact.dialling = None;
         }
         let (news, mut known) = (self.news(), Vec::new());
         for (device, member) in self.devices_of_others() {

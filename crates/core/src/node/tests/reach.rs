@@ -217,6 +217,25 @@ fn an_arrival_forgets_what_was_in_vain_before() {
     assert!(again >= 2, "{again}");
 }
 
+/// Found in the lab: dials that went out while the cable was unplugged took all the room for five seconds
+/// after it was plugged in.
+#[test]
+fn an_arrival_gives_up_the_dials_that_are_under_way() {
+    let (mut world, me, others) = crowd(40);
+    world.back_up(me, 9, PackKind::Metadata, 10_000);
+    let now = world.now + Span::hours(1);
+    let node = &mut world.host(me).node;
+    for (at, device) in (0..).zip(&others) {
+        node.handle_event(now, near(*device, [9; 4], at));
+    }
+    let in_vain = dialled(node);
+    assert_eq!(in_vain.len(), limits::DIALS_MAX);
+    let now = now + Span::secs(1);
+    node.handle_event(now, Event::Arrived);
+    let anew = dialled(node);
+    assert_eq!(anew.len(), limits::DIALS_MAX, "not when those have failed");
+}
+
 #[test]
 fn two_hundred_members_and_no_work_no_connection() {
     let (mut world, me, others) = crowd(200);
