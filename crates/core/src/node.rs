@@ -108,6 +108,8 @@ pub struct Node {
     audit_floor: Timestamp,
     /// When each holder was last asked for what it need not have been.
     spot_checks: BTreeMap<DeviceId, Timestamp>,
+    /// Holders that answered too late each time they were asked.
+    respites: BTreeMap<DeviceId, audit::Respite>,
     /// When this device began with nothing but the words, while it keeps the recovery key's secret.
     recovered: Option<Timestamp>,
     /// Something changed that bears on the vault's keys.
@@ -179,6 +181,7 @@ impl Node {
             outcomes_due: Batch::default(),
             audit_floor: Timestamp(0),
             spot_checks: BTreeMap::new(),
+            respites: BTreeMap::new(),
             recovered,
             keys_due: true,
             wraps_seen: BTreeMap::new(),

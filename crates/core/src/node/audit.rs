@@ -5,6 +5,8 @@
 //! the time for which a proof counts. A wrong answer is a failure; none is not, since lids are closed
 //! in the midst of things, unless the holder goes on talking about everything else. An answer that
 //! took longer than a disk needs may have been fetched from elsewhere: it is asked for again, alone.
+//! Late is not false, though: a machine where much else goes on answers late as well. What only comes
+//! late is neither proved nor failed, and its holder is asked another time.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -51,12 +53,29 @@ struct Probe {
     in_time: Option<Timestamp>,
 }
 
+/// How often a shard was not shown in time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    late: u8,
+    silent: u8,
+}
+
+/// When a holder that answers late is to be met for proofs again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Respite {
+    until: Timestamp,
+    /// How long the next one will be.
+    next: Span,
+}
+
 /// The audit of one encounter.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
     under_way: BTreeMap<ShardId, Probe>,
-    /// How often a shard was shown too late, or not at all: it is asked for again, alone.
-    again: BTreeMap<ShardId, u8>,
+    /// Shards that were shown too late, or not at all: each is asked for again, alone.
+    again: BTreeMap<ShardId, Tries>,
+    /// Shards that were shown too late each time. Nothing more is to be found out in this meeting.
+    late: BTreeSet<ShardId>,
     /// How many shards are still to be asked for that need not be, and since when.
     spot: Option<(usize, Timestamp)>,
 }
@@ -73,11 +92,27 @@ impl Audit {
         asked.min().map(|asked| asked + limits::PROOF_PATIENCE)
     }
 
-    /// Notes that a shard was not shown in time. Tells whether that is the third time.
-    fn is_third_time(&mut self, shard: ShardId) -> bool {
-        let times = self.again.entry(shard).or_default();
-        *times += 1;
-        *times >= limits::PROOF_TRIES
+    /// Notes that a shard was shown too late. After the third time it is left alone.
+    fn note_late(&mut self, shard: ShardId) {
+        let tries = self.again.entry(shard).or_default();
+        tries.late += 1;
+        if tries.late >= limits::PROOF_TRIES {
+            self.again.remove(&shard);
+            self.late.insert(shard);
+        }
+    }
+
+    /// Notes that a shard was not shown at all. Tells whether that is the third time.
+    fn is_third_silence(&mut self, shard: ShardId) -> bool {
+        let tries = self.again.entry(shard).or_default();
+        tries.silent += 1;
+        tries.silent >= limits::PROOF_TRIES
+    }
+
+    /// Takes the shards that were passed over in silence.
+    fn take_silent(&mut self) -> Vec<ShardId> {
+        let silent = self.again.extract_if(.., |_, tries| tries.silent > 0);
+        silent.map(|(shard, _)| shard).collect()
     }
 }
 
@@ -95,7 +130,27 @@ impl Node {
         let Some(first) = self.inventory.turns(holder).next() else {
             return false;
         };
-        self.is_due(&first) || self.spot_due(holder, limits::SPOT_CHECK_AGAIN)
+        let rests = self.respite_of(holder).is_some();
+        (self.is_due(&first) && !rests) || self.spot_due(holder, limits::SPOT_CHECK_AGAIN)
+    }
+
+    /// Returns until when a holder that answered late is not met for proofs that are due.
+    pub(super) fn respite_of(&self, holder: DeviceId) -> Option<Timestamp> {
+        let respite = self.respites.get(&holder)?;
+        (respite.until > self.now).then_some(respite.until)
+    }
+
+    /// A holder answered late each time: it, or the way to it, has too much to do.
+    fn give_respite(&mut self, holder: DeviceId) {
+        let now = self.now;
+        let (until, next) = (now, limits::LATE_AGAIN);
+        let respite = (self.respites.entry(holder)).or_insert(Respite { until, next });
+        // One for all shards of a meeting.
+        if respite.until <= now {
+            respite.until = now + respite.next;
+            let twice = Span(respite.next.0.saturating_mul(2));
+            respite.next = twice.min(limits::SPOT_CHECK_AGAIN);
+        }
     }
 
     fn spot_due(&self, holder: DeviceId, after: Span) -> bool {
@@ -145,7 +200,9 @@ impl Node {
         };
         let audit = &encounter.audit;
         let known = |turn: &Turn| {
-            audit.under_way.contains_key(&turn.shard) || audit.again.contains_key(&turn.shard)
+            audit.under_way.contains_key(&turn.shard)
+                || audit.again.contains_key(&turn.shard)
+                || audit.late.contains(&turn.shard)
         };
         let turns = self.inventory.turns(encounter.peer);
         let mut spared = 0;
@@ -249,11 +306,18 @@ impl Node {
         };
         let bytes = u64::from(pack.record.coding.shard_bytes);
         let good = proof.is_some_and(|proof| proof::verify(&shard, bytes, group, &proof).is_ok());
-        if good && late && !encounter.audit.is_third_time(shard) {
+        let holder = encounter.peer;
+        if good && late {
+            encounter.audit.note_late(shard);
+            if encounter.audit.late.contains(&shard) {
+                self.give_respite(holder);
+            }
             return;
         }
         encounter.audit.again.remove(&shard);
-        let (holder, good) = (encounter.peer, good && !late);
+        if good {
+            self.respites.remove(&holder);
+        }
         self.judge_holder(link, holder, shard, good);
     }
 
@@ -322,12 +386,12 @@ impl Node {
             let mut third = false;
             for shard in passed {
                 encounter.audit.under_way.remove(&shard);
-                third |= encounter.audit.is_third_time(shard);
+                third |= encounter.audit.is_third_silence(shard);
             }
             if third {
                 // None of the others was answered either.
-                let all = core::mem::take(&mut encounter.audit.again);
-                silent.extend(all.into_keys().map(|shard| (*link, encounter.peer, shard)));
+                let all = encounter.audit.take_silent();
+                silent.extend(all.into_iter().map(|shard| (*link, encounter.peer, shard)));
             }
         }
         for (link, holder, shard) in silent {
@@ -392,6 +456,24 @@ impl Node {
     /// Makes every held shard due for a proof.
     pub(super) fn audit_everything(&mut self) {
         self.audit_floor = self.now;
+        self.respites.clear();
         self.contacts.touch();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Some are late and one is passed over: only that one is not shown.
+    #[test]
+    fn silence_about_one_shard_says_nothing_about_one_that_came_late() {
+        let mut audit = Audit::default();
+        let (late, silent) = (ShardId([1; 32]), ShardId([2; 32]));
+        audit.note_late(late);
+        assert!(!audit.is_third_silence(silent) && !audit.is_third_silence(silent));
+        assert!(audit.is_third_silence(silent));
+        assert_eq!(audit.take_silent(), [silent]);
+        assert!(!audit.is_still(), "the late one is still to be shown");
     }
 }

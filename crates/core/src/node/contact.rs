@@ -474,8 +474,9 @@ impl Node {
         let near = contact.is_near(now, valid);
         let in_reach = contact.is_in_reach(now, valid);
         let Some(reason) = self.reason(member, device, &contact, news) else {
-            if let Some(bar) = contact.bar.filter(|bar| bar.until > now) {
-                self.contacts.look_again(bar.until);
+            let bar = contact.bar.map(|bar| bar.until).filter(|at| *at > now);
+            for at in bar.into_iter().chain(self.respite_of(device)) {
+                self.contacts.look_again(at);
             }
             return None;
         };
