@@ -84,7 +84,10 @@ fn detach(at: &std::path::Path) {
 
     if unmount(at, UnmountFlags::DETACH).is_err() {
         // Whoever is not root made it by this helper. What remains answers no more in any case.
-        let _ = process::Command::new("fusermount3").arg("-uz").arg(at).status();
+        let _ = process::Command::new("fusermount3")
+            .arg("-uz")
+            .arg(at)
+            .status();
     }
 }
 
