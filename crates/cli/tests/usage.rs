@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use circle::carryall;
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 25] = [
     "",
     "demo",
     "init",

@@ -96,7 +96,10 @@ impl Engine {
             to: request.to,
             overwrite: request.overwrite,
         };
-        self.remember_order(order.clone())?;
+        if let Err(error) = self.remember_order(order.clone()) {
+            // A full disk is no reason not to restore to another one.
+            tracing::warn!(%error, "this restore does not outlive the node");
+        }
         let (lines, receiver) = mpsc::channel(LINES_WAITING_MAX);
         let engine = self.clone();
         tokio::spawn(async move {
