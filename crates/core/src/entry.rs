@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codec::{DecodeError, Signature, Signed, Statement, decode, encode},
+    courier::CourierCard,
     id::{CircleId, DeviceId, EntryHash, InviteId, MemberId, ShardId, SnapshotId, Stem},
     limits,
     roll::Numbers,
@@ -146,6 +147,8 @@ pub enum Body {
     Held(Receipts),
     /// 18: a sealed [`AuditList`]: what the author proved about a holder.
     Audited(Vec<u8>),
+    /// 19: a portable disk of the author's member carries for the circle.
+    Courier(Signed<CourierCard>),
     /// A kind that this program does not know. Kept and passed on.
     Unknown(u16),
 }
@@ -170,6 +173,7 @@ impl Body {
             Self::Forgotten(body) => (16, encode(body)),
             Self::Held(body) => (17, encode(body)),
             Self::Audited(body) => (18, encode(body)),
+            Self::Courier(body) => (19, encode(body)),
             Self::Unknown(kind) => (*kind, Vec::new()),
         }
     }
@@ -194,6 +198,7 @@ impl Body {
             16 => Self::Forgotten(decode("forgotten snapshots", bytes)?),
             17 => Self::Held(decode("receipts", bytes)?),
             18 => Self::Audited(decode("audits", bytes)?),
+            19 => Self::Courier(decode("courier", bytes)?),
             kind => Self::Unknown(kind),
         })
     }

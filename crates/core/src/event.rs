@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
+    codec::Signed,
+    courier::CourierCard,
     days::Days,
     entry::{Addresses, SignedEntry, Subject},
     feed::WriteError,
@@ -252,6 +254,26 @@ pub enum Event {
         /// The pack.
         pack: PackId,
     },
+    /// Entries lay on a courier. They are checked like those of any peer; what does not fit is passed
+    /// over.
+    Carried {
+        /// The entries, of any feeds, each feed's in order.
+        entries: Vec<SignedEntry>,
+    },
+    /// A parcel that [`crate::node::Node::admit_parcel`] admitted is durable on the shelf, or why not.
+    ParcelTaken {
+        /// The visit at the courier: a number that no connection has.
+        visit: LinkId,
+        /// The shard.
+        shard: ShardId,
+        /// The outcome.
+        outcome: Result<(), TransferError>,
+    },
+    /// A visit at a courier is over; what was admitted in it and did not come does not come any more.
+    VisitOver {
+        /// The visit.
+        visit: LinkId,
+    },
     /// The shell had a look at the machine.
     Machine(Machine),
     /// Answer to [`Effect::PackFetched`]: the pack is opened and its content used.
@@ -331,7 +353,13 @@ pub enum Command {
         /// How much.
         bytes: u64,
     },
-    /// Remove a member from the circle, or a device of our own.
+    /// A portable disk of ours carries for the circle from now on: [`crate::node::Node::new_courier`]
+    /// made its label, and that is on the disk.
+    AddCourier {
+        /// The label's card.
+        card: Signed<CourierCard>,
+    },
+    /// Remove a member from the circle, or a device or a courier of our own.
     Remove {
         /// Who.
         subject: Subject,
@@ -829,5 +857,28 @@ pub enum Notice {
         snapshots: u64,
         /// Bytes at friends that only they needed, and that friends may drop.
         bytes: u64,
+    },
+    /// A courier is plugged in.
+    CourierHere {
+        /// The courier.
+        courier: DeviceId,
+        /// Its owner's name for it.
+        name: String,
+    },
+    /// All that there is to do at a courier is done, and on its disk: it is safe to unplug.
+    CourierSynced {
+        /// The courier.
+        courier: DeviceId,
+        /// Its owner's name for it.
+        name: String,
+        /// Bytes of shards that were taken from it.
+        taken: u64,
+        /// Bytes of shards that were put on it.
+        put: u64,
+    },
+    /// Something about a courier is not as it should be; all else went on.
+    CourierProblem {
+        /// What, in one sentence.
+        what: String,
     },
 }

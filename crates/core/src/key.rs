@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub(crate) use self::identity::checked_name;
 pub use self::{
     identity::{Identity, NameError, Names},
     words::{Root, Words, WordsError},
@@ -55,11 +56,37 @@ pub mod context {
     pub const RELEASE: &str = "carryall 2026 release v1";
     /// HPKE: snapshots that an owner forgets, for itself.
     pub const FORGET: &str = "carryall 2026 forget v1";
+    /// The circle's secret and a courier's salt to all keys of that disk.
+    pub const COURIER: &str = "carryall 2026 courier v1";
+    /// HPKE: a courier's signing key, for its owner.
+    pub const COURIER_SECRET: &str = "carryall 2026 courier secret v1";
+    /// HPKE: the circle's secret on a courier, for its owner's recovery key.
+    pub const COURIER_WAY_BACK: &str = "carryall 2026 courier way back v1";
+    /// A receipt and a shard to the group that the holder shows with the receipt.
+    pub const RECEIPT_PROOF: &str = "carryall 2026 receipt proof v1";
 
     /// All of them, so that a test can see that no two are equal.
-    pub const ALL: [&str; 16] = [
-        ROOT_SIGN, RECOVERY, RENDEZVOUS, PACK_SIV, PACK_ENC, HEAD_SIV, HEAD_ENC, CHUNK_ID, CHUNKER,
-        IDENTITY, EPOCH, WRAP, RECEIPTS, AUDITS, RELEASE, FORGET,
+    pub const ALL: [&str; 20] = [
+        ROOT_SIGN,
+        RECOVERY,
+        RENDEZVOUS,
+        PACK_SIV,
+        PACK_ENC,
+        HEAD_SIV,
+        HEAD_ENC,
+        CHUNK_ID,
+        CHUNKER,
+        IDENTITY,
+        EPOCH,
+        WRAP,
+        RECEIPTS,
+        AUDITS,
+        RELEASE,
+        FORGET,
+        COURIER,
+        COURIER_SECRET,
+        COURIER_WAY_BACK,
+        RECEIPT_PROOF,
     ];
 }
 

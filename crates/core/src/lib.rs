@@ -12,6 +12,7 @@ pub mod chunk;
 pub mod circle;
 pub mod codec;
 pub mod compression;
+pub mod courier;
 pub mod days;
 pub mod drill;
 pub mod entry;

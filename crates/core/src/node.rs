@@ -7,6 +7,7 @@ mod aside;
 mod audit;
 mod batch;
 mod contact;
+mod courier;
 mod door;
 mod drill;
 mod encounter;
@@ -57,6 +58,7 @@ use crate::{
     time::Timestamp,
 };
 
+pub use courier::{CourierPlan, Put, ShownOutcome};
 pub use door::found;
 
 use aside::Aside;
@@ -337,6 +339,13 @@ impl Node {
             Event::Respooled { pack, good } => self.respooled(pack, good),
             Event::Scrubbed { good } => self.scrubbed(good),
             Event::PackBroken { pack } => self.pack_broken(pack),
+            Event::Carried { entries } => self.carried(entries),
+            Event::ParcelTaken {
+                visit,
+                shard,
+                outcome,
+            } => self.parcel_taken(visit, shard, outcome),
+            Event::VisitOver { visit } => self.ledger.release_link(visit),
             Event::PackUsed { pack, good } => self.pack_used(pack, good),
             Event::SetAside { pack, good } => self.set_aside(pack, good),
             Event::Machine(machine) => self.strained(machine),
@@ -391,6 +400,9 @@ impl Node {
             }
             Command::Offer { to, bytes } => self.offer(to, bytes)?,
             Command::Remove { subject } => self.remove(subject)?,
+            Command::AddCourier { card } => {
+                self.append(&Body::Courier(card))?;
+            }
             Command::Rename { member, petname } => self.rename(member, petname)?,
             Command::Locate { addresses } => self.locate(addresses),
             Command::Fetch { packs } => self.fetch(packs),

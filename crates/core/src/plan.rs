@@ -165,13 +165,26 @@ pub fn assess(pack: &OwnPack, view: Viewpoint<'_>, member: MemberId) -> Option<(
     if !pack.available || pack.is_insisted(view.circle, member) {
         return None;
     }
-    let record = &pack.record;
     let placed = pack.placed_spread(view.circle, view.me, &view.stance.gone);
-    let index = next_shard(record.kind, &record.coding, &placed, member, view.others)?;
-    if view.prefers_others(record, &placed, member) {
+    assess_beside(pack, &placed, view, member)
+}
+
+/// The same, were the pack's shards placed like this.
+pub(crate) fn assess_beside(
+    pack: &OwnPack,
+    placed: &Spread,
+    view: Viewpoint<'_>,
+    member: MemberId,
+) -> Option<(Urgency, u8)> {
+    if !pack.available || pack.is_insisted(view.circle, member) {
         return None;
     }
-    Some((Urgency::of(pack, &placed, view, member), index))
+    let record = &pack.record;
+    let index = next_shard(record.kind, &record.coding, placed, member, view.others)?;
+    if view.prefers_others(record, placed, member) {
+        return None;
+    }
+    Some((Urgency::of(pack, placed, view, member), index))
 }
 
 /// Tells whether `member` should get anything at all. It may look at every pack; see [`Wants`].
@@ -290,7 +303,7 @@ impl Wants {
     }
 
     /// Returns what `member` should get, in no order.
-    fn all(
+    pub(crate) fn all(
         &mut self,
         inventory: &Inventory,
         view: Viewpoint<'_>,

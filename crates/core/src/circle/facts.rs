@@ -8,6 +8,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use super::{Change, heads::Heads};
 use crate::{
     codec::Signed,
+    courier::CourierCard,
     entry::{
         Addresses, Admission, Body, Certified, Claim, DeviceCertificate, Entry, Invitation,
         MemberCard, Revocation, SignedEntry, Subject, Wraps,
@@ -111,6 +112,8 @@ pub(super) struct Facts {
     /// The oldest and the newest, by position.
     pub(super) wraps: Vec<WrapsEntry>,
     pub(super) heads: Heads,
+    /// The first card of each, with its position.
+    pub(super) couriers: BTreeMap<DeviceId, (u64, CourierCard)>,
 }
 
 impl Facts {
@@ -126,6 +129,7 @@ impl Facts {
             addresses: None,
             wraps: Vec::new(),
             heads: Heads::new(),
+            couriers: BTreeMap::new(),
         }
     }
 
@@ -184,6 +188,14 @@ impl Facts {
                 self.heads.keep(entry, sealed, now);
                 Change::Facts
             }
+            Some(Body::Courier(card)) => match card.verify() {
+                // Nobody but who made the disk has its key, so nobody else can call it theirs.
+                Ok(card) if Some(card.member) == self.owner() => {
+                    keep_first(&mut self.couriers, card.courier, (seq, card));
+                    Change::Facts
+                }
+                _ => Change::Nothing,
+            },
             // A founding proves itself, whoever shows it, and a card its member: the circle keeps
             // them.
             Some(Body::Founded(_)) => Change::Membership,

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::{Certificate, Circle, Conflict, Facts, Head, InviteState, OpenInvite, WrapsEntry};
 use crate::{
     codec::Signed,
+    courier::CourierCard,
     entry::{Addresses, DeviceCertificate, MemberCard, Revocation, SignedEntry, Subject, Tip},
     feed::Chain,
     id::{DeviceId, InviteId, MemberId},
@@ -60,6 +61,37 @@ impl Circle {
     /// Returns the owner of a device, if both belong to the circle now.
     pub fn member_of(&self, device: DeviceId) -> Option<MemberId> {
         self.standing.devices.get(&device).copied()
+    }
+
+    /// Returns the couriers of all members, without removed ones.
+    pub fn couriers(&self) -> impl Iterator<Item = &CourierCard> {
+        let all = self.feeds.iter().flat_map(|(device, facts)| {
+            let cut = self.cut(*device);
+            let couriers = facts.couriers.values();
+            couriers.filter(move |(seq, _)| *seq < cut)
+        });
+        all.map(|(_, card)| card)
+            .filter(|card| self.is_member(card.member) && !self.is_courier_removed(card))
+    }
+
+    /// Returns what its owner says of a courier, if it was not removed.
+    pub fn courier(&self, courier: DeviceId) -> Option<&CourierCard> {
+        self.couriers().find(|card| card.courier == courier)
+    }
+
+    /// Tells whether this is a courier, removed since or not: it never writes into any feed.
+    pub fn is_courier(&self, device: DeviceId) -> bool {
+        (self.feeds.values()).any(|facts| facts.couriers.contains_key(&device))
+    }
+
+    /// Tells whether any device of its owner removed this courier.
+    pub fn is_courier_removed(&self, card: &CourierCard) -> bool {
+        let subject = Subject::Device(card.courier);
+        self.feeds.iter().any(|(device, facts)| {
+            let removed = facts.revocations.get(&subject);
+            facts.owner() == Some(card.member)
+                && removed.is_some_and(|(seq, _)| *seq < self.cut(*device))
+        })
     }
 
     /// Returns the member's newest card.

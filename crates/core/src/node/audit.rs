@@ -119,7 +119,7 @@ impl Audit {
 impl Node {
     /// Tells whether a shard can't wait for its turn: never asked for, not for too long, or not since
     /// the owner asked for an audit of everything.
-    fn is_due(&self, turn: &Turn) -> bool {
+    pub(super) fn is_due(&self, turn: &Turn) -> bool {
         turn.asked.is_none_or(|asked| {
             asked < self.audit_floor || self.now.since(asked) >= limits::AUDIT_AGAIN
         })

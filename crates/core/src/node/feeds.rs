@@ -150,7 +150,8 @@ impl Node {
             }
             Body::Forgotten(sealed) => self.open_forgotten(entry, &sealed),
             Body::Revoked(revocation) => {
-                if matches!(revocation.subject, Subject::Device(_)) {
+                let courier = |device| self.circle.is_courier(device);
+                if matches!(revocation.subject, Subject::Device(device) if !courier(device)) {
                     // What a stolen device has released comes back, as if its owner had vetoed it.
                     self.note_theft(entry.device, entry.seq);
                 }
@@ -295,7 +296,7 @@ impl Node {
         self.spread_news();
     }
 
-    fn store_run(&mut self, run: Option<(DeviceId, u64, Vec<SignedEntry>)>) {
+    pub(super) fn store_run(&mut self, run: Option<(DeviceId, u64, Vec<SignedEntry>)>) {
         let Some((device, from, entries)) = run else {
             return;
         };
@@ -317,7 +318,7 @@ impl Node {
     }
 
     /// Tells every peer what it lacks.
-    fn spread_news(&mut self) {
+    pub(super) fn spread_news(&mut self) {
         let links = self.encounters.keys().copied().collect();
         self.relay(links);
     }

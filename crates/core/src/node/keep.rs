@@ -6,7 +6,7 @@ use super::Node;
 use crate::{
     codec::encode,
     entry::{Body, ReceiptList, Receipts},
-    event::{Effect, LinkId, Notice, Sink, Source, TransferError},
+    event::{CommandRefused, Effect, LinkId, Notice, Sink, Source, TransferError},
     id::{MemberId, ShardId},
     key, limits,
     message::{Farewell, Message, Refusal},
@@ -167,44 +167,37 @@ impl Node {
         }
         self.receipts_due.clear();
         for (owner, held) in core::mem::take(&mut self.receipts) {
-            self.write_receipts(
-                owner,
-                &ReceiptList {
-                    held: held.iter().map(ShardId::stem).collect(),
-                    dropped: Vec::new(),
-                },
-            );
+            let held = held.iter().map(ShardId::stem).collect();
+            let dropped = Vec::new();
+            // A holder without a circle holds nothing.
+            let _ = self.write_receipts(owner, &ReceiptList { held, dropped });
         }
     }
 
-    pub(super) fn write_receipts(&mut self, owner: MemberId, list: &ReceiptList) {
-        let Some(card) = self.circle.card(owner) else {
-            return;
-        };
-        let public = card.inventory_key;
-        let Ok(sealed) = key::seal_to(
-            &public,
-            key::context::RECEIPTS.as_bytes(),
+    /// Signs for shards. Returns the entry's position in our feed.
+    pub(super) fn write_receipts(
+        &mut self,
+        owner: MemberId,
+        list: &ReceiptList,
+    ) -> Result<u64, CommandRefused> {
+        let public = self.circle.card(owner).map(|card| card.inventory_key);
+        let info = key::context::RECEIPTS.as_bytes();
+        let sealed = key::seal_to(
+            &public.ok_or(CommandRefused::UnknownMember(owner))?,
+            info,
             &encode(list),
             &mut self.rng,
-        ) else {
-            return;
-        };
-        // A holder without a circle holds nothing.
-        let _ = self.append(&Body::Held(Receipts { owner, sealed }));
+        );
+        let sealed = sealed.map_err(|_| CommandRefused::UnknownMember(owner))?;
+        self.append(&Body::Held(Receipts { owner, sealed }))
     }
 
     /// A shard on our shelf is gone or damaged: say so before anybody relies on it.
     pub(super) fn shard_lost(&mut self, owner: MemberId, shard: ShardId) {
         if self.ledger.lose(owner, shard) {
             let dropped = alloc::vec![shard.stem()];
-            self.write_receipts(
-                owner,
-                &ReceiptList {
-                    held: Vec::new(),
-                    dropped,
-                },
-            );
+            let held = Vec::new();
+            let _ = self.write_receipts(owner, &ReceiptList { held, dropped });
         }
     }
 

@@ -27,7 +27,7 @@ impl Node {
             Subject::Device(device) if device == self.device => {
                 return Err(CommandRefused::Ourselves);
             }
-            Subject::Device(device) if self.circle.member_of(device) != Some(self.member) => {
+            Subject::Device(device) if !self.is_ours(device) => {
                 return Err(CommandRefused::ForeignDevice(device));
             }
             Subject::Member(_) | Subject::Device(_) => {}
@@ -47,6 +47,12 @@ impl Node {
         }
         let packs: Vec<PackId> = self.inventory.packs().map(|pack| pack.record.id).collect();
         packs.into_iter().for_each(|pack| self.judge(pack));
+    }
+
+    /// Tells whether this is a device or a courier of this member.
+    fn is_ours(&self, device: DeviceId) -> bool {
+        let courier = || Some(self.circle.courier(device)?.member);
+        self.circle.member_of(device).or_else(courier) == Some(self.member)
     }
 
     fn is_removed(&self, device: DeviceId, member: Option<MemberId>) -> bool {

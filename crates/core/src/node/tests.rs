@@ -9,7 +9,7 @@ use std::println;
 
 use super::*;
 use crate::{
-    entry::DeviceClass,
+    entry::{DeviceClass, Subject},
     event::{Gate, LinkClass, Sink, Source, TransferError},
     id::{CircleId, InviteId, SnapshotId},
     invite::InviteSecret,
@@ -25,6 +25,7 @@ use crate::{
 
 mod audits;
 mod clock;
+mod courier;
 mod crowd;
 mod fetch;
 mod forget;

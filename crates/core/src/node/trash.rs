@@ -193,13 +193,8 @@ impl Node {
         }
         let count = u32::try_from(moved.len()).unwrap_or(u32::MAX);
         if count > 0 {
-            self.write_receipts(
-                owner,
-                &ReceiptList {
-                    held: Vec::new(),
-                    dropped: moved.iter().map(ShardId::stem).collect(),
-                },
-            );
+            let (held, dropped) = (Vec::new(), moved.iter().map(ShardId::stem).collect());
+            let _ = self.write_receipts(owner, &ReceiptList { held, dropped });
             self.notify(Notice::Discarded {
                 owner,
                 shards: count,

@@ -52,7 +52,11 @@ fn at_twenty_friends(packs: u32) -> (World, Vec<DeviceId>, PackRecord) {
                 held: part.iter().map(|at| shard(*at).stem()).collect(),
                 dropped: Vec::new(),
             };
-            world.host(*holder).node.write_receipts(member, &list);
+            world
+                .host(*holder)
+                .node
+                .write_receipts(member, &list)
+                .unwrap();
         }
         world.settle();
         let written = world.hosts[holder].feeds[holder][known..].to_vec();
