@@ -4,6 +4,7 @@ pub mod aside;
 pub mod backup;
 pub mod browse;
 pub mod catalogue;
+pub mod courier;
 pub mod days;
 pub mod difference;
 pub mod disk;

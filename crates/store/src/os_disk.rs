@@ -78,14 +78,7 @@ impl Disk for OsDisk {
                 options.write(true).create_new(true);
             }
         }
-        let file = options.open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
-        }
-        Ok(Box::new(OsFile(file)))
+        regular(options.open(path)?)
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
@@ -150,16 +143,32 @@ impl Disk for OsDisk {
             .mode(0o600)
             .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?)
             .open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(OsLock { _file: file })),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        lock(file)
+    }
+}
+
+/// Returns an open file as the store uses it, if it is a regular one.
+pub(crate) fn regular(file: File) -> io::Result<Box<dyn DiskFile>> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
+    }
+    Ok(Box::new(OsFile(file)))
+}
+
+/// Locks an open file.
+pub(crate) fn lock(file: File) -> io::Result<Box<dyn DiskLock>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Box::new(OsLock { _file: file })),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
 /// Translates what the system says about a file.
-fn facts(found: &fs::Metadata) -> Metadata {
+pub(crate) fn facts(found: &fs::Metadata) -> Metadata {
     let file_type = found.file_type();
     let kind = if file_type.is_file() {
         FileKind::File

@@ -1,0 +1,140 @@
+//! Parcels: one file per shard and addressee, the shard's bytes as they are. They are sealed by their
+//! owner already, and their id tells whether they are whole.
+
+use std::{collections::BTreeSet, io, path::PathBuf};
+
+use carryall_core::{courier::Parcel, id::ShardId};
+use thiserror::Error;
+
+use super::{Courier, CourierError, read_whole};
+use crate::{
+    disk::{DiskFile, FileKind, Open, make_dir, remove_if_there},
+    error::{At, DiskError},
+};
+
+/// Why a parcel can't be taken.
+#[derive(Debug, Error)]
+pub enum ParcelError {
+    /// Somebody took it, or it was lost.
+    #[error("the parcel is not there")]
+    Gone,
+    /// Something else lies there.
+    #[error("what lies in the place of shard {0} is not a file of its length")]
+    Strange(ShardId),
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Parcels that were written and are not on stable storage yet.
+#[derive(Debug, Default)]
+pub struct Batch {
+    files: Vec<(Box<dyn DiskFile>, PathBuf)>,
+    directories: BTreeSet<PathBuf>,
+    bytes: u64,
+}
+
+impl Batch {
+    /// Returns how many bytes were written since the last sync.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Courier {
+    /// Writes a parcel. One that is there already, from a visit that was cut short, is left.
+    pub fn write_parcel(
+        &self,
+        batch: &mut Batch,
+        parcel: &Parcel,
+        content: &[u8],
+    ) -> Result<(), CourierError> {
+        let path = self.parcel(parcel);
+        let fan = path.parent().unwrap_or(&self.root).to_owned();
+        make_dir(&*self.disk, &fan)?;
+        let there = self.is_whole(parcel);
+        let file = self.disk.open(&path, Open::Write).at("open", &path)?;
+        if !there {
+            // Growing a file would write zeros first on FAT.
+            if !file.is_empty().at("read", &path)? {
+                file.set_len(0).at("cut", &path)?;
+            }
+            file.write_at(content, 0).at("write", &path)?;
+        }
+        batch.bytes += content.len() as u64;
+        batch.files.push((file, path));
+        batch.directories.insert(fan);
+        Ok(())
+    }
+
+    /// Puts what was written on stable storage.
+    pub fn sync(&self, batch: &mut Batch) -> Result<(), CourierError> {
+        for (file, path) in &batch.files {
+            file.sync().at("sync", path)?;
+        }
+        for directory in &batch.directories {
+            self.disk.sync_dir(directory).at("sync", directory)?;
+        }
+        *batch = Batch::default();
+        Ok(())
+    }
+
+    /// Opens a parcel for reading. Its content is still to be checked against its id.
+    pub fn open_parcel(&self, parcel: &Parcel) -> Result<Box<dyn DiskFile>, ParcelError> {
+        let path = self.parcel(parcel);
+        let facts = match self.disk.metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ParcelError::Gone);
+            }
+            facts => facts.at("look at", &path)?,
+        };
+        if facts.kind != FileKind::File || facts.bytes != u64::from(parcel.bytes) {
+            return Err(ParcelError::Strange(parcel.shard));
+        }
+        Ok(self.disk.open(&path, Open::Read).at("open", &path)?)
+    }
+
+    /// Removes a parcel that was taken, or is not wanted any more.
+    pub fn remove_parcel(&self, parcel: &Parcel) -> Result<(), CourierError> {
+        Ok(remove_if_there(&*self.disk, &self.parcel(parcel))?)
+    }
+
+    /// Removes parcels that no bill lists: visits that were cut short left them. Returns how many.
+    pub fn sweep(&self, listed: impl Iterator<Item = Parcel>) -> usize {
+        let listed: BTreeSet<PathBuf> = listed.map(|parcel| self.parcel(&parcel)).collect();
+        let directory = self.root.join("parcels");
+        let mut removed = 0;
+        for fan in self.disk.list(&directory).unwrap_or_default() {
+            let fan = directory.join(fan);
+            for name in self.disk.list(&fan).unwrap_or_default() {
+                let path = fan.join(&name);
+                let ours = name.to_str().is_some_and(is_parcel_name);
+                if ours && !listed.contains(&path) && self.disk.remove_file(&path).is_ok() {
+                    removed += 1;
+                }
+            }
+        }
+        removed
+    }
+
+    fn is_whole(&self, parcel: &Parcel) -> bool {
+        let read = || {
+            let file = self.open_parcel(parcel).ok()?;
+            read_whole(&*file, u64::from(parcel.bytes)).ok()?
+        };
+        read().is_some_and(|content| *blake3::hash(&content).as_bytes() == parcel.shard.0)
+    }
+
+    pub(super) fn parcel(&self, parcel: &Parcel) -> PathBuf {
+        let id = [parcel.shard.0, parcel.to.0].concat();
+        let path = self.key.path("parcels", &id);
+        self.root.join("parcels").join(path)
+    }
+}
+
+/// Tells whether we could have given this name: eight digits, a dot, three digits.
+fn is_parcel_name(name: &str) -> bool {
+    let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = name.split_once('.');
+    parts.is_some_and(|(stem, end)| stem.len() == 8 && end.len() == 3 && hex(stem) && hex(end))
+}
