@@ -72,6 +72,7 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     Retrace(RetraceArgs),
     Recover(RecoverArgs),
+    Courier(CourierArgs),
     Check(CheckArgs),
     Config(ConfigArgs),
     Pause(PauseArgs),
@@ -114,7 +115,12 @@ pub(crate) struct InitArgs {
 ///
 /// Stop it with Ctrl-C at any moment; it goes on where it was.
 #[derive(Args, Debug)]
-pub(crate) struct RunArgs {}
+pub(crate) struct RunArgs {
+    /// Look for a courier in this directory too; may be given several times. Mounted disks are found
+    /// without it
+    #[arg(long = "path", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) paths: Vec<PathBuf>,
+}
 
 /// Invite somebody into the circle: prints a link that works once
 ///
@@ -348,6 +354,45 @@ pub(crate) struct RecoverArgs {
     /// Your name, as friends see it; by default this account's
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+}
+
+/// Carry data between friends who don't meet, on a portable disk
+///
+/// A courier is plugged in at home, where it gets what friends should have, then at a friend's, whose
+/// node takes its part, then at home again. Every `carryall run` that sees it serves it by itself.
+#[derive(Args, Debug)]
+pub(crate) struct CourierArgs {
+    #[command(subcommand)]
+    pub(crate) command: CourierCommand,
+}
+
+/// What to do about couriers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CourierCommand {
+    /// Make a courier of a disk: ext4, exFAT and FAT32 will do
+    ///
+    /// Other files on the disk are left alone. Whoever finds it learns how much lies there, and nothing
+    /// else.
+    Init {
+        /// A directory on the disk, mostly where it is mounted
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// How much may be put on it, such as 500GB; by default nine tenths of what is free
+        #[arg(long, value_name = "BYTES")]
+        size: Option<String>,
+        /// What you call it; by default the directory's name
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// List the couriers of your circle
+    List,
+    /// Remove a courier of yours that was lost or is not needed any more
+    ///
+    /// Nobody who hears of it serves it from then on.
+    Remove {
+        /// Its name, or the first digits of its id
+        name: String,
+    },
 }
 
 /// Check this vault, and audit the friends in reach

@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod completions;
 mod config;
+mod courier;
 mod diff;
 mod events;
 mod find;
@@ -94,6 +95,7 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Retrace(args) => retrace::run(&context, &args),
         Command::Recover(args) => recover::run(&context, args),
         Command::Check(args) => check::run(&context, &args),
+        Command::Courier(args) => courier::run(&context, args),
         Command::Config(args) => config::run(&context, args),
         Command::Pause(args) => pause::run(&context, &args),
         Command::Events(args) => events::run(&context, &args),

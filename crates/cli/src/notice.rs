@@ -239,6 +239,15 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
             names.device(device)
         ),
         Notice::SnapshotMade { snapshot } => format!("Snapshot {} was made.", snapshot.short()),
+        Notice::CourierHere { name, .. } => format!("The courier {name} is plugged in."),
+        Notice::CourierSynced {
+            name, taken, put, ..
+        } => format!(
+            "The courier {name} is safe to unplug: {} taken from it, {} put on it.",
+            ui::bytes(*taken),
+            ui::bytes(*put)
+        ),
+        Notice::CourierProblem { what } => format!("Courier: {what}."),
         Notice::Tidied { snapshots, bytes } => format!(
             "{} forgotten by your rules, {} at friends given up. To take it back: carryall prune --undo",
             ui::count(*snapshots, "snapshot", "snapshots"),

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use circle::carryall;
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 29] = [
     "",
     "demo",
     "init",
@@ -29,6 +29,10 @@ const COMMANDS: [&str; 25] = [
     "restore",
     "retrace",
     "recover",
+    "courier",
+    "courier init",
+    "courier list",
+    "courier remove",
     "check",
     "config",
     "pause",
@@ -76,6 +80,8 @@ fn wrong_usage_ends_with_2() {
         &[],
         &["restore"],
         &["friends", "offer", "Ben"],
+        &["courier", "init"],
+        &["courier", "init", "/tmp", "--size", "much"],
         &["completions", "klingon"],
         &["demo", "--mib", "0"],
         &["demo", "--mib", "5", "--from", "/"],

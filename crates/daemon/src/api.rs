@@ -27,6 +27,7 @@
 pub mod backup;
 pub mod check;
 pub mod config;
+pub mod courier;
 pub mod invite;
 pub mod path;
 pub mod pause;

@@ -4,6 +4,7 @@
 
 mod backup;
 mod check;
+mod courier;
 mod drill;
 mod error;
 mod fetch;
@@ -38,6 +39,7 @@ use self::turn::Turns;
 use crate::{
     clock,
     config::Config,
+    courier::{self as couriers, Couriers},
     driver::World,
     founding,
     live::Live,
@@ -78,6 +80,7 @@ struct Inner {
     fetching: Turns,
     orders: Mutex<Orders>,
     looking: Mutex<Looking>,
+    couriers: Couriers,
 }
 
 /// Opens the vault in a home directory and starts its core. Must be called within a tokio runtime.
@@ -102,6 +105,7 @@ pub async fn open(home: &Path, options: OpenOptions) -> Result<Engine, EngineErr
         fetching: Turns::default(),
         orders: Mutex::new(Orders::load(home)),
         looking: Mutex::default(),
+        couriers: Couriers::default(),
     };
     let engine = Engine(Arc::new(inner));
     engine.start(node, store, options.net).await?;
@@ -159,6 +163,7 @@ impl Engine {
         ready(listener.port());
         let watch = Watch::start(self.clone());
         let recalling = tokio::spawn(recall::keep_recalling(self.clone()));
+        let carrying = tokio::spawn(couriers::keep_serving(self.clone()));
         let drilling = tokio::spawn(drill::keep_drilling(self.clone()));
         let restoring = tokio::spawn(resume::keep_restoring(self.clone()));
         let served = listener.run(&self.0.home, self.clone()).await;
@@ -168,6 +173,7 @@ impl Engine {
         let _ = recalling.await;
         let _ = drilling.await;
         let _ = restoring.await;
+        let _ = carrying.await;
         self.close().await;
         served.map_err(EngineError::Listen)
     }

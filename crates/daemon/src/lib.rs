@@ -7,6 +7,7 @@ pub mod api;
 mod atomic;
 mod clock;
 pub mod config;
+mod courier;
 mod drills;
 mod driver;
 pub mod engine;

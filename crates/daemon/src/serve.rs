@@ -26,6 +26,7 @@ use crate::{
         backup::BackupRequest,
         check::CheckRequest,
         config::{SetRequest, Settings},
+        courier::{CourierList, InitRequest, RemoveCourierRequest},
         invite::{InviteRequest, JoinRequest},
         pause::Pause,
         restore::{RestoreRequest, StopRestores},
@@ -65,6 +66,9 @@ pub(crate) fn router(engine: Engine) -> Router {
         .route("/v1/restore/stop", post(stop_restores))
         .route("/v1/retrace", get(retrace))
         .route("/v1/check", post(check))
+        .route("/v1/couriers", get(couriers))
+        .route("/v1/couriers/init", post(make_courier))
+        .route("/v1/couriers/remove", post(remove_courier))
         .route("/v1/config", get(settings).post(set))
         .route("/v1/pause", post(pause))
         .route("/v1/events", get(events))
@@ -314,6 +318,22 @@ async fn retrace(State(engine): State<Engine>) -> impl IntoResponse {
 async fn check(State(engine): State<Engine>, bytes: Bytes) -> Result<Response, EngineError> {
     let request: CheckRequest = body(&bytes)?;
     Ok(lines::of_jobs(engine.check(request).await?))
+}
+
+async fn couriers(State(engine): State<Engine>) -> Answer<CourierList> {
+    let couriers = engine.list_couriers().await?;
+    Ok(Json(CourierList { couriers }))
+}
+
+async fn make_courier(State(engine): State<Engine>, bytes: Bytes) -> impl IntoResponse {
+    let request: InitRequest = body(&bytes)?;
+    engine.make_courier(request).await.map(Json)
+}
+
+async fn remove_courier(State(engine): State<Engine>, bytes: Bytes) -> Answer<Done> {
+    let request: RemoveCourierRequest = body(&bytes)?;
+    engine.remove_courier(&request.name).await?;
+    Ok(Json(Done {}))
 }
 
 async fn settings(State(engine): State<Engine>) -> Json<Settings> {

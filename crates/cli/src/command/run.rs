@@ -1,6 +1,7 @@
 //! `carryall run`: the node, in the foreground.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Instant,
 };
@@ -25,18 +26,23 @@ use crate::{
     ui::Ui,
 };
 
-pub(crate) fn run(context: &Context, _args: &RunArgs) -> Result<Exit, CommandError> {
+pub(crate) fn run(context: &Context, args: &RunArgs) -> Result<Exit, CommandError> {
     let runtime = Runtime::new()
         .map_err(|error| CommandError::failed("cannot start any thread").because(error))?;
-    let exit = runtime.block_on(serve(context));
+    let exit = runtime.block_on(serve(context, &args.paths));
     // Blocking work that still waits for a disk is not waited for: it is safe to cut off.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(context: &Context) -> Result<Exit, CommandError> {
+async fn serve(context: &Context, couriers: &[PathBuf]) -> Result<Exit, CommandError> {
     let ui = context.ui;
     let engine = open(context).await?;
+    let absolute = couriers.iter().map(std::path::absolute);
+    let couriers = absolute.collect::<Result<Vec<_>, _>>().map_err(|error| {
+        CommandError::failed("cannot find the directory of a courier").because(error)
+    })?;
+    engine.look_for_couriers_at(couriers);
     let teller = tokio::spawn(tell(ui, engine.clone(), engine.notices()));
     let asked = Arc::new(OnceLock::new());
     let stopper = tokio::spawn(stop_on_signal(engine.clone(), asked.clone()));

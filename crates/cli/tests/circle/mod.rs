@@ -192,6 +192,11 @@ impl Device {
 
     /// Starts the node, and returns once it answers.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts the node with these arguments, and returns once it answers.
+    pub fn start_with(&mut self, args: &[&str]) {
         assert!(self.node.is_none(), "{} runs already", self.name);
         let log = fs::File::options()
             .append(true)
@@ -201,6 +206,7 @@ impl Device {
         let mut command = Command::new(PROGRAM);
         command
             .args(["--home", self.home.to_str().unwrap(), "--json", "-v", "run"])
+            .args(args)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);

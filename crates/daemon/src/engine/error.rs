@@ -13,8 +13,8 @@ use carryall_core::{
 use carryall_net::NetError;
 use carryall_store::{
     aside::AsideError, backup::BackupError, browse::BrowseError, catalogue::CatalogueError,
-    days::DaysError, feeds::FeedError, history::HistoryError, restore::RestoreError,
-    shelf::ShelfError, spool::SpoolError, vault::VaultError,
+    courier::CourierError, days::DaysError, feeds::FeedError, history::HistoryError,
+    restore::RestoreError, shelf::ShelfError, spool::SpoolError, vault::VaultError,
 };
 use thiserror::Error;
 
@@ -118,6 +118,23 @@ pub enum EngineError {
         /// What our other devices are called.
         others: Vec<String>,
     },
+    /// No courier of ours goes by that name.
+    #[error("you have no courier called '{name}'{}; nothing was changed", listed(.others))]
+    UnknownCourier {
+        /// What it was called.
+        name: String,
+        /// What our couriers are called.
+        others: Vec<String>,
+    },
+    /// One does already.
+    #[error("you have a courier called '{0}' already; nothing was changed")]
+    CourierNameTaken(String),
+    /// The place for a courier can't be used.
+    #[error("can't make a courier there: {0}")]
+    CourierPlace(#[source] io::Error),
+    /// A courier can't be made or used.
+    #[error(transparent)]
+    Courier(#[from] CourierError),
     /// Several do.
     #[error("'{0}' could mean several friends")]
     AmbiguousFriend(String),
@@ -220,6 +237,8 @@ impl EngineError {
             Self::BadRequest(_)
             | Self::UnknownFriend(_)
             | Self::UnknownDevice { .. }
+            | Self::UnknownCourier { .. }
+            | Self::CourierNameTaken(_)
             | Self::AmbiguousFriend(_)
             | Self::RelativePath(_)
             | Self::NoRules
@@ -254,6 +273,8 @@ impl EngineError {
             Self::NotJoined => "carryall join",
             Self::NoKeys => "carryall run",
             Self::UnknownFriend(_) | Self::AmbiguousFriend(_) => "carryall friends",
+            Self::UnknownCourier { .. } => "carryall courier list",
+            Self::CourierNameTaken(_) => "carryall courier init DIR --name OTHER",
             Self::Link(_) | Self::TurnedAway(_) => "ask for a new link: carryall invite",
             Self::NobodyAnswered(_) => "carryall join, near a friend whose node runs",
             Self::CircleInUse => "carryall --home OTHER join",
