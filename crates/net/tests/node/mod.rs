@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 #![allow(dead_code, reason = "every test file uses another part of it")]
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
 
 use carryall_core::{
     event::{Gate, LinkId},
@@ -26,9 +30,28 @@ pub(crate) struct Node {
     lanes: bool,
 }
 
+/// Returns a port number that is free in UDP, and in TCP for lanes: not one of those which the kernel
+/// gives to connections, since on a busy machine one in some is taken, and stays so for a minute.
+fn free_number() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let process = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
+    let mut numbers = std::iter::repeat_with(|| {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(97) % COUNT;
+        FIRST + (process + step) % COUNT
+    });
+    let is_free = |number: &u16| {
+        let address = (Ipv4Addr::LOCALHOST, *number);
+        UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+    };
+    numbers.find(is_free).unwrap()
+}
+
 /// Returns the configuration of a node that never leaves this machine.
 pub(crate) fn config(seed: u8) -> NetConfig {
     NetConfig {
+        bind: vec![(Ipv4Addr::LOCALHOST, free_number()).into()],
         dial_timeout: Duration::from_secs(3),
         beacon: None,
         ..NetConfig::loopback([seed; 32])
