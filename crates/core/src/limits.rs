@@ -88,6 +88,10 @@ pub const SENDS_IN_FLIGHT_MAX: usize = 4;
 pub const FETCHES_IN_FLIGHT_MAX: usize = 4;
 /// Packs being fetched at a time, over all peers. Bounds the memory of a restore.
 pub const PACKS_IN_FLIGHT_MAX: usize = 5;
+/// On a friend's courier, our parcels take no more than this part of it.
+pub const COURIER_GUESTS_PART: u64 = 4;
+/// So much stays free on a courier's disk for feeds and proofs.
+pub const COURIER_KEEP_FREE: u64 = 64 << 20;
 /// How long links stay open after a read: whoever looks at one picture looks at the next.
 pub const READ_LINGER: Span = Span::secs(20);
 /// How long shards lie aside for packs that nobody wants back any more: a restore that was broken off

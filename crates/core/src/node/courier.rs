@@ -13,13 +13,12 @@ use rand_core::Rng as _;
 
 use super::Node;
 use crate::{
-    codec::{Signed, decode},
+    codec::Signed,
     courier::{
         Ask, Basis, CourierCard, Label, PARCELS_MAX, Parcel, Readers, Shown, SignedReceipt, shows,
     },
     entry::{Body, ReceiptList, SignedEntry},
     event::{CommandRefused, LinkId, Notice, TransferError},
-    feed::FeedError,
     health::Spread,
     id::{DeviceId, MemberId, PackId, ShardId, Stem},
     inventory::OwnPack,
@@ -88,33 +87,6 @@ impl Node {
         let made = Label::create(self.member, name, bytes, now, readers, seed);
         let (label, written) = made.map_err(|_| CommandRefused::NotJoined)?;
         Ok((label.card, written))
-    }
-
-    /// Takes entries that lay on a courier, as far as they fit.
-    pub(super) fn carried(&mut self, entries: Vec<SignedEntry>) {
-        let mut run: Option<(DeviceId, u64, Vec<SignedEntry>)> = None;
-        for signed in entries {
-            match self.learn(&signed) {
-                Ok(Some(entry)) => match &mut run {
-                    Some((device, _, entries)) if *device == entry.device => entries.push(signed),
-                    _ => {
-                        self.store_run(run.take());
-                        run = Some((entry.device, entry.seq, alloc::vec![signed]));
-                    }
-                },
-                Err(FeedError::Fork { .. }) => {
-                    if let Ok(entry) = signed.verify() {
-                        let device = entry.device;
-                        self.notify(Notice::Forked { device });
-                    }
-                }
-                // Known, of another circle, or out of order: whoever has it right tells us.
-                Ok(None) | Err(_) => {}
-            }
-        }
-        self.store_run(run);
-        self.contacts.touch();
-        self.spread_news();
     }
 
     /// Tells whether a parcel from a courier may be taken, and debits room for it if so. Answered by
@@ -190,6 +162,25 @@ impl Node {
         }
         self.drive();
         Ok(receipts)
+    }
+
+    /// Returns how many bytes our parcels may take on a courier, of which `listed` lie there; `others`
+    /// take so much, and `free` bytes of the disk are left.
+    pub fn courier_room(
+        &self,
+        card: &CourierCard,
+        listed: &[Parcel],
+        others: u64,
+        free: u64,
+    ) -> u64 {
+        let share = match card.member == self.member {
+            true => card.bytes,
+            false => card.bytes / limits::COURIER_GUESTS_PART,
+        };
+        let share = share.min(card.bytes.saturating_sub(others));
+        let free = free.saturating_sub(limits::COURIER_KEEP_FREE);
+        let listed: u64 = listed.iter().map(|it| u64::from(it.bytes)).sum();
+        share.min(free.saturating_add(listed))
     }
 
     /// Decides which parcels of ours should lie on a courier. `listed` are those on our own bill, and
@@ -402,10 +393,7 @@ impl Node {
         let Ok(Body::Held(receipts)) = Body::from_entry(&entry) else {
             return None;
         };
-        let secret = &self.identity.vault.inventory;
-        let info = key::context::RECEIPTS.as_bytes();
-        let plain = key::open_with(secret, info, &receipts.sealed).ok()?;
-        let list: ReceiptList = decode("receipts", &plain).ok()?;
+        let list = self.receipt_list(&receipts)?;
         (receipts.owner == self.member).then_some((signed.hash().0, entry.time, list.held))
     }
 

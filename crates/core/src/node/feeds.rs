@@ -172,12 +172,7 @@ impl Node {
                 .push(Sealed::Receipts(holder, seq, receipts.clone()));
             return;
         }
-        let secret = &self.identity.vault.inventory;
-        let Ok(plain) = key::open_with(secret, key::context::RECEIPTS.as_bytes(), &receipts.sealed)
-        else {
-            return;
-        };
-        let Ok(list) = decode::<ReceiptList>("receipts", &plain) else {
+        let Some(list) = self.receipt_list(receipts) else {
             return;
         };
         let failed = self.inventory.note_receipts(holder, &list, seq);
@@ -206,6 +201,14 @@ impl Node {
         for pack in failed {
             self.replan(pack);
         }
+    }
+
+    /// Returns what a holder says about our shards, if these are receipts for us and keys are here.
+    pub(super) fn receipt_list(&self, receipts: &Receipts) -> Option<ReceiptList> {
+        let secret = &self.identity.vault.inventory;
+        let info = key::context::RECEIPTS.as_bytes();
+        let plain = key::open_with(secret, info, &receipts.sealed).ok()?;
+        decode("receipts", &plain).ok()
     }
 
     fn open_audits(&mut self, author: DeviceId, sealed: &[u8]) {
@@ -261,11 +264,32 @@ impl Node {
 
     /// A peer's entries came.
     pub(super) fn entries(&mut self, link: LinkId, entries: Vec<SignedEntry>) {
+        if !self.take_in(Some(link), entries) {
+            return self.close(link, Farewell::ProtocolError);
+        }
+        self.contacts.touch();
+        self.spread_news();
+    }
+
+    /// Entries that lay on a courier came. Those that are no entries of this circle are passed over:
+    /// there is nobody to part with.
+    pub(super) fn carried(&mut self, entries: Vec<SignedEntry>) {
+        self.take_in(None, entries);
+        self.contacts.touch();
+        self.spread_news();
+    }
+
+    /// Takes entries in, as far as they fit, and has them stored. Of a peer's, the first that no honest
+    /// peer sends ends it; returns false then.
+    fn take_in(&mut self, link: Option<LinkId>, entries: Vec<SignedEntry>) -> bool {
+        let mut honest = true;
         let mut run: Option<(DeviceId, u64, Vec<SignedEntry>)> = None;
         for signed in entries {
             match self.learn(&signed) {
                 Ok(Some(entry)) => {
-                    self.heard(link, entry.device, entry.seq + 1);
+                    if let Some(link) = link {
+                        self.heard(link, entry.device, entry.seq + 1);
+                    }
                     match &mut run {
                         Some((device, _, entries)) if *device == entry.device => {
                             entries.push(signed);
@@ -285,18 +309,18 @@ impl Node {
                     }
                 }
                 Err(FeedError::Gap { .. } | FeedError::TooManyDevices) => {}
-                Err(_) => {
-                    self.store_run(run.take());
-                    return self.close(link, Farewell::ProtocolError);
+                Err(_) if link.is_some() => {
+                    honest = false;
+                    break;
                 }
+                Err(_) => {}
             }
         }
         self.store_run(run);
-        self.contacts.touch();
-        self.spread_news();
+        honest
     }
 
-    pub(super) fn store_run(&mut self, run: Option<(DeviceId, u64, Vec<SignedEntry>)>) {
+    fn store_run(&mut self, run: Option<(DeviceId, u64, Vec<SignedEntry>)>) {
         let Some((device, from, entries)) = run else {
             return;
         };
@@ -318,7 +342,7 @@ impl Node {
     }
 
     /// Tells every peer what it lacks.
-    pub(super) fn spread_news(&mut self) {
+    fn spread_news(&mut self) {
         let links = self.encounters.keys().copied().collect();
         self.relay(links);
     }

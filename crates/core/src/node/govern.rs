@@ -51,6 +51,11 @@ impl Node {
         self.paused
     }
 
+    /// Tells whether the node does nothing by itself at `now`.
+    pub fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused.is_some_and(|until| until > now)
+    }
+
     /// Tells whether an encounter is under way.
     pub fn is_meeting(&self) -> bool {
         !self.encounters.is_empty()

@@ -19,10 +19,6 @@ use crate::packs::{self, Loaded};
 const BATCH_BYTES: u64 = 64 << 20;
 /// How many shards are made ahead while others are written.
 const AHEAD: usize = 2;
-/// So much stays free on a courier's disk for feeds and proofs.
-const KEEP_FREE: u64 = 64 << 20;
-/// On a friend's courier, our parcels take no more than this part of it.
-const GUESTS_PART: u64 = 4;
 
 impl Visit<'_> {
     /// Brings what lies on the courier of ours up to date.
@@ -42,12 +38,15 @@ impl Visit<'_> {
                 beside.extend_from_slice(&bill.parcels);
             }
         }
-        let room = self.room(&listed_there, others)?;
+        let free = self.courier.room().map_err(failed)?;
+        let card = self.courier.card().clone();
         let asked = before
             .as_ref()
             .map_or_else(Vec::new, |bill| bill.asks.clone());
-        let plan = self
-            .ask(move |node, now| node.plan_courier(now, &listed_there, &beside, &asked, room))?;
+        let plan = self.ask(move |node, now| {
+            let room = node.courier_room(&card, &listed_there, others, free);
+            node.plan_courier(now, &listed_there, &beside, &asked, room)
+        })?;
 
         let bill = Bill {
             courier: self.courier.card().courier,
@@ -68,19 +67,6 @@ impl Visit<'_> {
             self.courier.remove_parcel(parcel).map_err(failed)?;
         }
         self.put_all(&mut open, bill, plan.put)
-    }
-
-    /// Returns how many bytes our parcels may take on this courier.
-    fn room(&self, listed: &[Parcel], others: u64) -> Result<u64, End> {
-        let card = self.courier.card();
-        let share = match card.member == self.member {
-            true => card.bytes,
-            false => card.bytes / GUESTS_PART,
-        };
-        let share = share.min(card.bytes.saturating_sub(others));
-        let free = self.courier.room().map_err(failed)?;
-        let free = free.saturating_sub(KEEP_FREE);
-        Ok(share.min(free.saturating_add(bytes(listed))))
     }
 
     fn put_all(&mut self, open: &mut OpenBill, mut bill: Bill, puts: Vec<Put>) -> Result<(), End> {

@@ -249,8 +249,7 @@ impl<'a> Visit<'a> {
 
     /// Fails if the node goes down or pauses.
     pub(super) fn may_go_on(&self) -> Result<(), End> {
-        let paused = self.ask(|node, now| node.paused_until().is_some_and(|until| until > now))?;
-        if paused || self.engine.is_stopping() {
+        if self.ask(|node, now| node.is_paused(now))? || self.engine.is_stopping() {
             return Err(End::Later);
         }
         Ok(())

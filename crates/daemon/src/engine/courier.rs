@@ -43,8 +43,8 @@ impl Engine {
         let Ok(world) = self.world().await else {
             return true;
         };
-        let look = |node: &mut Node, now| node.paused_until().is_some_and(|until| until > now);
-        world.inbox.look(look).await.unwrap_or(true)
+        let look = world.inbox.look(|node, now| node.is_paused(now));
+        look.await.unwrap_or(true)
     }
 
     /// Makes a courier of a disk.
