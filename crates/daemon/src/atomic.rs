@@ -7,6 +7,14 @@ use std::{
     path::Path,
 };
 
+/// Removes a file that may be gone already.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Puts `bytes` at `path`, durably, readable by the owner only. A crash leaves the old file or the
 /// new one.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -14,10 +22,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(".new");
     let fresh = path.with_file_name(name);
     // A leftover of a crash may have any mode; the new file must not inherit it.
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(&fresh)?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -101,10 +101,7 @@ impl Orders {
     fn save(&self, home: &Path) -> io::Result<()> {
         let path = home.join(ORDERS_FILE);
         if self.0.is_empty() {
-            return match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            return atomic::remove(&path);
         }
         let orders: Vec<&Order> = self.0.iter().map(|standing| &standing.order).collect();
         let mut bytes = serde_json::to_vec(&orders)?;

@@ -21,10 +21,7 @@ pub(crate) fn save(home: &Path, until: Option<Timestamp>) -> io::Result<()> {
     let path = home.join(PAUSE_FILE);
     match until {
         Some(until) => atomic::write(&path, format!("{}\n", until.0).as_bytes()),
-        None => match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        },
+        None => atomic::remove(&path),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Shards of own packs that came back from friends and wait for others that make the packs whole.
 //!
-//! Losing one costs its way here and nothing else, so no name is put on stable storage. What they hold
-//! is checked against the pack's record when it is read.
+//! What they hold is checked against the pack's record when it is read.
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +18,7 @@ use carryall_core::{
 use thiserror::Error;
 
 use crate::{
-    disk::{Disk, FileKind, Open, make_dir, read_exact_at, remove_if_there},
+    disk::{Disk, FileKind, Open, make_dir, read_exact_at, remove_if_there, replace},
     error::{At, DiskError},
 };
 
@@ -90,28 +89,14 @@ impl Aside {
             return Err(AsideError::Full { needed, keep_free });
         }
         for (index, shard) in shards {
-            self.write(pack, *index, shard)?;
+            let path = self.path(pack, *index);
+            if let Some(fan) = path.parent() {
+                make_dir(&*self.disk, fan)?;
+            }
+            replace(&*self.disk, &path, shard)?;
             self.shards().entry(pack).or_default().insert(*index);
         }
         Ok(())
-    }
-
-    fn write(&self, pack: PackId, index: u8, shard: &[u8]) -> Result<(), DiskError> {
-        let path = self.path(pack, index);
-        let draft = path.with_extension("tmp");
-        if let Some(fan) = path.parent() {
-            make_dir(&*self.disk, fan)?;
-        }
-        remove_if_there(&*self.disk, &draft)?;
-        let file = self.disk.open(&draft, Open::New).at("create", &draft)?;
-        let written = file.write_at(shard, 0).at("write", &draft);
-        let written = written.and_then(|()| file.sync().at("sync", &draft));
-        let written = written.and_then(|()| self.disk.rename(&draft, &path).at("rename", &draft));
-        if written.is_err() {
-            // What is left would only take room; opening removes it otherwise.
-            let _ = remove_if_there(&*self.disk, &draft);
-        }
-        written
     }
 
     /// Reads the shards of a pack. One that is not as it came is left out.
