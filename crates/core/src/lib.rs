@@ -45,6 +45,7 @@ pub mod record;
 pub mod retention;
 pub mod roll;
 pub mod shard;
+pub mod strip;
 pub mod thin;
 pub mod time;
 pub mod track;

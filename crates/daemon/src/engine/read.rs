@@ -2,7 +2,7 @@
 //! and from them only the parts that hold it.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     ops::Range,
     sync::{
         Arc,
@@ -14,11 +14,9 @@ use std::{
 use carryall_core::{
     event::Command,
     id::{ChunkId, PackId, SnapshotId},
-    limits::GROUP_BYTES,
     pack::{OpenPack, PackReader, stored_range},
-    proof,
-    record::{ChunkRef, Coding, NodeKind, PackRecord, PackedChunk},
-    shard,
+    record::{ChunkRef, NodeKind, PackRecord, PackedChunk},
+    strip::strips,
 };
 use carryall_store::browse::{BrowseError, Library};
 use tokio::{sync::OnceCell, time::timeout};
@@ -271,168 +269,52 @@ impl Engine {
             let nobody = "nobody in reach has that part; retrace says whom to meet";
             EngineError::OutOfReach(nobody.to_owned())
         })?;
-        let wanted: BTreeSet<Part> = strips.iter().flat_map(|it| it.parts(pack)).collect();
-        let shown = self.parts(job, wanted.into_iter().collect()).await?;
+        let mut wanted = BTreeMap::new();
+        for strip in &strips {
+            for index in &strip.from {
+                let shard = pack.shards.get(usize::from(*index));
+                let shard = *shard.ok_or(EngineError::Gone)?;
+                let groups = strip.groups.clone();
+                wanted.extend(groups.map(|group| ((*index, group), (shard, group))));
+            }
+        }
+        let shown = self.parts(job, wanted).await?;
+        let part = |index, group| shown.get(&(index, group)).map(Vec::as_slice);
         let mut read = Vec::with_capacity(range.len());
         for strip in &strips {
-            let part = |index: u8| {
-                let shard = pack.shards.get(usize::from(index))?;
-                let found = shown.iter().find(|(it, _)| *it == (*shard, strip.group))?;
-                Some(found.1.as_slice())
-            };
-            let group = strip.make(&pack.coding, part).ok_or(EngineError::Gone)?;
-            read.extend_from_slice(group.get(strip.within.clone()).ok_or(EngineError::Gone)?);
+            read.extend(strip.make(&pack.coding, part).ok_or(EngineError::Gone)?);
         }
         Ok(read)
     }
 
-    /// Waits for parts that friends in reach are asked for.
+    /// Waits for parts that friends in reach are asked for, by index and group.
     async fn parts(
         &self,
         job: &Job,
-        wanted: Vec<Part>,
-    ) -> Result<Vec<(Part, Vec<u8>)>, EngineError> {
+        wanted: BTreeMap<(u8, u32), Part>,
+    ) -> Result<BTreeMap<(u8, u32), Vec<u8>>, EngineError> {
         let world = &job.world;
-        let waiting: Vec<_> = wanted
-            .iter()
-            .map(|part| (*part, world.parts.wait(*part)))
-            .collect();
-        let parts = wanted.clone();
-        world.inbox.command(Command::Read { parts }).await??;
+        let parts: Vec<Part> = wanted.values().copied().collect();
+        let waiting = wanted.into_iter();
+        let waiting = waiting.map(|(place, part)| (place, world.parts.wait(part)));
+        let waiting: Vec<_> = waiting.collect();
+        let read = Command::Read {
+            parts: parts.clone(),
+        };
+        world.inbox.command(read).await??;
         let shown = timeout(PATIENCE, async {
-            let mut shown = Vec::with_capacity(waiting.len());
-            for (part, data) in waiting {
-                shown.push((part, data.await.map_err(|_| EngineError::Gone)?));
+            let mut shown = BTreeMap::new();
+            for (place, data) in waiting {
+                shown.insert(place, data.await.map_err(|_| EngineError::Gone)?);
             }
             Ok(shown)
         });
         if let Ok(shown) = shown.await {
             return shown;
         }
-        let parts = world.parts.given_up(&wanted);
+        let parts = world.parts.given_up(&parts);
         world.inbox.command(Command::StopRead { parts }).await??;
         let slow = "those in reach did not show that part in time".to_owned();
         Err(EngineError::OutOfReach(slow))
-    }
-}
-
-/// A piece of ciphertext within one group of one data shard, and the shards that make it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Strip {
-    /// The data shard in which it lies.
-    data: u8,
-    group: u32,
-    within: Range<usize>,
-    /// That shard alone, or any `k`.
-    from: Vec<u8>,
-}
-
-impl Strip {
-    fn parts<'a>(&'a self, pack: &'a PackRecord) -> impl Iterator<Item = Part> + 'a {
-        let shards = self
-            .from
-            .iter()
-            .filter_map(|it| pack.shards.get(usize::from(*it)));
-        shards.map(|shard| (*shard, self.group))
-    }
-
-    /// Returns the group of the data shard.
-    fn make<'a>(&self, coding: &Coding, part: impl Fn(u8) -> Option<&'a [u8]>) -> Option<Vec<u8>> {
-        if self.from == [self.data] {
-            return Some(part(self.data)?.to_vec());
-        }
-        let shards: Vec<(u8, &[u8])> = (self.from.iter())
-            .map(|index| Some((*index, part(*index)?)))
-            .collect::<Option<_>>()?;
-        let width = shards.first()?.1.len();
-        // The code works on columns of 64 bytes, so a stripe of all shards is coded as a short pack.
-        let narrow = Coding {
-            shard_bytes: u32::try_from(width).ok()?,
-            ..*coding
-        };
-        let whole = shard::rebuild(&narrow, &shards, width * usize::from(coding.k)).ok()?;
-        let start = usize::from(self.data) * width;
-        Some(whole.get(start..start + width)?.to_vec())
-    }
-}
-
-/// Returns the strips of a stretch of ciphertext, of shards that are near; nothing where they don't do.
-fn strips(coding: &Coding, range: &Range<usize>, near: &BTreeSet<u8>) -> Option<Vec<Strip>> {
-    let shard_bytes = coding.shard_bytes as usize;
-    let mut strips = Vec::new();
-    let mut at = range.start;
-    while at < range.end {
-        let (data, offset) = (at / shard_bytes, at % shard_bytes);
-        let group = offset / GROUP_BYTES;
-        let in_group = offset % GROUP_BYTES;
-        let group = u32::try_from(group).ok()?;
-        let group_bytes = proof::group_bytes(shard_bytes as u64, group)?;
-        let bytes = (group_bytes - in_group).min(range.end - at);
-        let data = u8::try_from(data).ok()?;
-        let from = if near.contains(&data) {
-            vec![data]
-        } else {
-            let any: Vec<u8> = near.iter().copied().take(usize::from(coding.k)).collect();
-            if any.len() < usize::from(coding.k) || coding.k == 1 {
-                return None;
-            }
-            any
-        };
-        strips.push(Strip {
-            data,
-            group,
-            within: in_group..in_group + bytes,
-            from,
-        });
-        at += bytes;
-    }
-    Some(strips)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A ciphertext and its shards.
-    fn coded(k: u8, bytes: usize) -> (Vec<u8>, Coding, Vec<Vec<u8>>) {
-        let ciphertext: Vec<u8> = (0..bytes).map(|at| (at * 31 + at / 251) as u8).collect();
-        let coding = Coding::new(k, bytes).unwrap();
-        let shards = shard::encode(&ciphertext, &coding).unwrap();
-        let shards = shards.into_iter().map(|it| it.into_owned()).collect();
-        (ciphertext, coding, shards)
-    }
-
-    fn read(k: u8, near: &[u8], range: Range<usize>) -> Option<(Vec<u8>, usize)> {
-        let (ciphertext, coding, shards) = coded(k, 500_000);
-        let near = near.iter().copied().collect();
-        let strips = strips(&coding, &range, &near)?;
-        let (mut read, mut moved) = (Vec::new(), 0);
-        for strip in strips {
-            moved += strip.from.len();
-            let part = |index: u8| {
-                let shard = &shards[usize::from(index)];
-                let start = strip.group as usize * GROUP_BYTES;
-                shard.get(start..shard.len().min(start + GROUP_BYTES))
-            };
-            let group = strip.make(&coding, part).unwrap();
-            read.extend_from_slice(&group[strip.within.clone()]);
-        }
-        assert_eq!(read, ciphertext[range]);
-        Some((read, moved))
-    }
-
-    #[test]
-    fn a_stretch_comes_from_the_shards_in_which_it_lies() {
-        assert_eq!(read(3, &[0, 1, 2, 5], 100_000..200_000).unwrap().1, 7 + 1);
-        assert_eq!(read(1, &[0], 5..499_999).unwrap().1, 31);
-        read(4, &[0, 1, 2, 3], 0..500_000).unwrap();
-    }
-
-    #[test]
-    fn any_k_shards_make_what_none_of_them_holds() {
-        read(3, &[2, 4, 6], 0..500_000).unwrap();
-        read(2, &[4, 5], 249_990..250_090).unwrap();
-        assert_eq!(read(3, &[1, 2], 0..100), None);
-        assert_eq!(read(1, &[], 0..100), None);
     }
 }
