@@ -30,7 +30,7 @@ use std::{
 
 use axum::Router;
 use carryall_core::{event::Notice, node::Node};
-use tokio::sync::{RwLock, broadcast, watch};
+use tokio::sync::{Notify, RwLock, broadcast, watch};
 
 pub(crate) use self::backup::context;
 pub use self::error::EngineError;
@@ -79,6 +79,8 @@ struct Inner {
     backing_up: Arc<tokio::sync::Mutex<()>>,
     fetching: Turns,
     orders: Mutex<Orders>,
+    /// Told when an order came or was given up.
+    ordered: Notify,
     looking: Mutex<Looking>,
     couriers: Couriers,
 }
@@ -104,6 +106,7 @@ pub async fn open(home: &Path, options: OpenOptions) -> Result<Engine, EngineErr
         backing_up: Arc::default(),
         fetching: Turns::default(),
         orders: Mutex::new(Orders::load(home)),
+        ordered: Notify::new(),
         looking: Mutex::default(),
         couriers: Couriers::default(),
     };

@@ -18,8 +18,6 @@ use crate::{
     orders::{Order, Orders},
 };
 
-/// How often to look whether there is something to go on with.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long to leave the right to fetch to whoever wanted it.
 const REST: Duration = Duration::from_secs(2);
 /// How long one order waits for friends while another could go on.
@@ -33,10 +31,11 @@ pub(super) async fn keep_restoring(engine: Engine) {
     loop {
         let rest = match engine.next_order() {
             Some(order) => engine.go_on(&order).await,
-            None => LOOK_EVERY,
+            None => Duration::MAX,
         };
         tokio::select! {
             () = engine.stopped() => return,
+            () = engine.0.ordered.notified() => {}
             () = sleep(rest) => {}
         }
     }
@@ -55,6 +54,7 @@ impl Engine {
     /// Remembers an order, so that it outlives this process.
     pub(super) fn remember_order(&self, order: Order) -> Result<(), EngineError> {
         let added = self.orders().add(self.home(), order);
+        self.0.ordered.notify_one();
         added.map_err(EngineError::Home)
     }
 
@@ -67,9 +67,12 @@ impl Engine {
         let mut orders = self.orders();
         if waits.is_some() {
             orders.note_wait(order, waits);
-        } else if let Err(error) = orders.remove(self.home(), order) {
+            return;
+        }
+        if let Err(error) = orders.remove(self.home(), order) {
             tracing::warn!(%error, "a restore that is over will be begun again");
         }
+        self.0.ordered.notify_one();
     }
 
     /// Goes on with an order until all is back, somebody else wants to fetch, or nothing goes on.
@@ -94,7 +97,7 @@ impl Engine {
                 tracing::warn!(%error, "a restore has to wait");
                 FAILED_REST
             }
-            Ok(()) => LOOK_EVERY,
+            Ok(()) => Duration::ZERO,
         }
     }
 
@@ -139,7 +142,7 @@ impl Engine {
     /// Waits until an order is given up.
     async fn given_up(&self, order: &Order) {
         while self.orders().iter().any(|it| it.order == *order) {
-            sleep(LOOK_EVERY).await;
+            self.0.ordered.notified().await;
         }
     }
 
@@ -159,6 +162,7 @@ impl Engine {
     /// Gives up restores that are not done. What is back stays.
     pub fn stop_restores(&self, request: &StopRestores) -> Result<StoppedRestores, EngineError> {
         let stopped = self.orders().stop(self.home(), request.to.as_deref());
+        self.0.ordered.notify_one();
         let restores = stopped.map_err(EngineError::Home)?;
         Ok(StoppedRestores { restores })
     }
