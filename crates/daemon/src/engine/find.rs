@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use carryall_core::record::SnapshotRecord;
+use carryall_core::{id::SnapshotId, record::SnapshotRecord};
 use carryall_store::{browse::Library, difference::Difference};
 use globset::{GlobBuilder, GlobMatcher};
 use tokio::sync::mpsc;
@@ -24,21 +24,19 @@ impl Engine {
     pub async fn find(&self, query: FindQuery) -> Result<mpsc::Receiver<FindLine>, EngineError> {
         let matcher = Arc::new(matcher(&query.pattern)?);
         let job = self.job(None).await?;
-        let mut ids = Vec::new();
-        if query.snapshot.is_empty() {
-            let store = job.world.store.clone();
-            let rows = blocking(move || Ok(store.catalogue.snapshots()?)).await?;
-            ids.extend(rows.into_iter().rev().map(|row| (row.id, row.head.time)));
-        } else {
-            let id = self.find_snapshot(&query.snapshot).await?;
-            let record = self.record(id).await?;
-            ids.push((id, record.time));
-        }
+        let only = match query.snapshot.as_str() {
+            "" => None,
+            snapshot => Some(self.find_snapshot(snapshot).await?),
+        };
+        let store = job.world.store.clone();
+        let rows = blocking(move || Ok(store.catalogue.snapshots()?)).await?;
+        let rows = rows.into_iter().rev();
+        let rows = rows.filter(move |row| only.is_none_or(|only| row.id == only));
         let (lines, receiver) = mpsc::channel(LINES_WAITING_MAX);
         let engine = self.clone();
         tokio::spawn(async move {
             let mut seen = BTreeSet::new();
-            for (snapshot, time) in ids {
+            for (snapshot, time) in rows.map(|row| (row.id, row.head.time)) {
                 let found = engine.names(&job, snapshot, matcher.clone()).await;
                 let entries = match found {
                     Ok(entries) => entries,
@@ -69,7 +67,7 @@ impl Engine {
     async fn names(
         &self,
         job: &Job,
-        snapshot: carryall_core::id::SnapshotId,
+        snapshot: SnapshotId,
         matcher: Arc<Matcher>,
     ) -> Result<Vec<ListEntry>, EngineError> {
         let read = move |library: &Library<'_>| {
