@@ -131,10 +131,15 @@ impl Missing {
         }
     }
 
+    /// Returns the set of no devices.
+    fn nobody(&self) -> Vec<bool> {
+        alloc::vec![false; self.devices.len()]
+    }
+
     /// Chooses devices that together make everything whole. `cost` tells what it costs to get so many
     /// bytes from one.
     fn cover(&self, cost: impl Fn(usize, u64) -> Span) -> Vec<usize> {
-        let mut chosen = alloc::vec![false; self.devices.len()];
+        let mut chosen = self.nobody();
         let mut order = Vec::new();
         loop {
             let gains = self.gains(&chosen);
@@ -273,11 +278,11 @@ impl Node {
         };
         let cost = |device, bytes| when(device, bytes).map_or(UNKNOWN_WAIT, |by| by.since(now));
         let mut order = missing.cover(cost);
-        let gains = missing.gains(&alloc::vec![false; missing.devices.len()]);
+        let gains = missing.gains(&missing.nobody());
         order.sort_by_key(|device| cost(*device, gains[*device]));
-        let mut chosen = alloc::vec![false; missing.devices.len()];
+        let mut chosen = missing.nobody();
         order.iter().for_each(|device| chosen[*device] = true);
-        let mut met = alloc::vec![false; missing.devices.len()];
+        let mut met = missing.nobody();
         let stops = order.iter().map(|device| {
             let (bytes, packs) = missing.brought(*device, &met);
             met[*device] = true;
@@ -312,7 +317,7 @@ impl Node {
         let offset = self.whereabouts().offset_minutes;
         let local = now.0.saturating_add_signed(i64::from(offset) * 60_000);
         let into_hour = Span(local % Span::hours(1).0);
-        let gains = missing.gains(&alloc::vec![false; missing.devices.len()]);
+        let gains = missing.gains(&missing.nobody());
         let mut waits: BTreeMap<MemberId, Waits> = BTreeMap::new();
         let mut more: Vec<Span> = Vec::new();
         for (device, member) in members.iter().enumerate() {
