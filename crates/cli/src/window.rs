@@ -49,8 +49,11 @@ struct Tree {
     things: Vec<Thing>,
     /// What is in a directory, once it was listed.
     listed: BTreeMap<u64, Arc<Vec<Name>>>,
-    /// The inode of each snapshot, and when the list came.
+    /// The inode of each snapshot.
     snapshots: BTreeMap<SnapshotId, u64>,
+    /// The inode of the link to the newest one.
+    latest: Option<u64>,
+    /// When the list came.
     refreshed: Option<Instant>,
 }
 
@@ -82,6 +85,7 @@ impl Window {
             things: Vec::new(),
             listed: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            latest: None,
             refreshed: None,
         };
         let root = attributes(FileType::Directory, 0o555, owner, UNIX_EPOCH, 0);
@@ -181,12 +185,8 @@ impl Window {
             names.push(Name { name, inode, kind });
         }
         if let Some(newest) = names.last().map(|it| it.name.clone()) {
-            let kind = FileType::Symlink;
-            let now = SystemTime::now();
-            let length = newest.len() as u64;
-            let attributes = attributes(kind, 0o777, self.owner, now, length);
-            let inode = tree.add(1, attributes, None, newest);
-            let name = LATEST.into();
+            let inode = tree.lead_to(newest, self.owner);
+            let (name, kind) = (LATEST.into(), FileType::Symlink);
             names.push(Name { name, inode, kind });
         }
         let names = Arc::new(names);
@@ -238,9 +238,31 @@ impl Tree {
         inode
     }
 
+    /// Has the link lead to the newest snapshot. Returns its inode.
+    fn lead_to(&mut self, newest: OsString, owner: (u32, u32)) -> u64 {
+        let (kind, length) = (FileType::Symlink, newest.len() as u64);
+        let mut attributes = attributes(kind, 0o777, owner, SystemTime::now(), length);
+        let Some(inode) = self.latest else {
+            let inode = self.add(1, attributes, None, newest);
+            self.latest = Some(inode);
+            return inode;
+        };
+        attributes.ino = INodeNo(inode);
+        if let Some(link) = Self::place(inode).and_then(|at| self.things.get_mut(at))
+            && link.target != newest
+        {
+            (link.attributes, link.target) = (attributes, newest);
+        }
+        inode
+    }
+
+    /// Returns where a thing is in the list.
+    fn place(inode: u64) -> Option<usize> {
+        usize::try_from(inode.checked_sub(1)?).ok()
+    }
+
     fn thing(&self, inode: u64) -> Option<Thing> {
-        let at = usize::try_from(inode.checked_sub(1)?).ok()?;
-        self.things.get(at).cloned()
+        self.things.get(Self::place(inode)?).cloned()
     }
 }
 
