@@ -56,6 +56,17 @@ fn two(circle: &Circle) -> (Device, Device) {
     (ada, bo)
 }
 
+/// Makes a folder with 72 MiB, and an empty disk.
+fn folder_and_disk(circle: &Circle) -> (PathBuf, PathBuf) {
+    let (folder, disk) = (circle.path("docs"), circle.path("disk"));
+    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir_all(&disk).unwrap();
+    for file in 0..6 {
+        fs::write(folder.join(format!("{file}.bin")), noise(file, 12 << 20)).unwrap();
+    }
+    (folder, disk)
+}
+
 fn bytes_at_bo(ada: &Device) -> u64 {
     let status = ada.status();
     status["members"][0]["bytes_held_for_me"].as_u64().unwrap()
@@ -65,12 +76,7 @@ fn bytes_at_bo(ada: &Device) -> u64 {
 fn a_first_backup_travels_by_disk() {
     let circle = Circle::new();
     let (mut ada, mut bo) = two(&circle);
-    let (folder, disk) = (circle.path("docs"), circle.path("disk"));
-    fs::create_dir_all(&folder).unwrap();
-    fs::create_dir_all(&disk).unwrap();
-    for file in 0..6 {
-        fs::write(folder.join(format!("{file}.bin")), noise(file, 12 << 20)).unwrap();
-    }
+    let (folder, disk) = folder_and_disk(&circle);
     fs::write(
         folder.join("needle.txt"),
         "needle in a haystack ".repeat(400),
@@ -212,12 +218,7 @@ fn tells_nothing(disk: &Path, words: &[&str]) {
 fn a_disk_from_hostile_hands_costs_a_trip_and_nothing_else() {
     let circle = Circle::new();
     let (mut ada, mut bo) = two(&circle);
-    let (folder, disk) = (circle.path("docs"), circle.path("disk"));
-    fs::create_dir_all(&folder).unwrap();
-    fs::create_dir_all(&disk).unwrap();
-    for file in 0..6 {
-        fs::write(folder.join(format!("{file}.bin")), noise(file, 12 << 20)).unwrap();
-    }
+    let (folder, disk) = folder_and_disk(&circle);
     ada.ok(&["courier", "init", disk.to_str().unwrap()]);
     ada.run(&["backup", folder.to_str().unwrap()]);
     plug_in(&mut ada, &disk, |_| true);

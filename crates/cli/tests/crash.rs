@@ -88,9 +88,7 @@ fn survive(seed: u64, kills: u64) {
     let before = Portrait::take(&folder).unwrap();
     ada.kill();
     fs::remove_dir_all(&ada.home).unwrap();
-    let mut anew = circle.device("anew");
-    let link = ben.ok(&["invite", "anew"]).text("link");
-    anew.ok_with(&["recover"], &format!("{words}\n{link}\n"));
+    let mut anew = circle.recover("anew", &words, &ben);
     anew.start();
     let to = circle.path("back");
     let run = anew.run(&["restore", "--to", to.to_str().unwrap()]);

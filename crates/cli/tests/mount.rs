@@ -88,9 +88,7 @@ fn a_photo_is_looked_at_and_its_pack_stays_where_it_is() {
     // Any two of the four make a pack: the first one takes a data shard with it.
     friends.remove(0).kill();
 
-    let mut again = circle.device("again");
-    let link = friends[0].ok(&["invite", "ada"]).text("link");
-    again.ok_with(&["recover"], &format!("{words}\n{link}\n"));
+    let mut again = circle.recover("again", &words, &friends[0]);
     let at: PathBuf = circle.path("window");
     fs::create_dir(&at).unwrap();
     let place = at.to_str().unwrap();

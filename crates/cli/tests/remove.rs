@@ -76,9 +76,7 @@ fn a_stolen_device_is_refused_and_the_new_one_goes_on() {
     ada.wait_settled();
 
     let stolen = ada.status()["device"].as_str().unwrap().to_owned();
-    let mut new = circle.device("new");
-    let link = ben.ok(&["invite"]).text("link");
-    new.ok_with(&["recover"], &format!("{words}\n{link}\n"));
+    let mut new = circle.recover("new", &words, &ben);
     new.start();
     new.run(&["friends", "remove", "phone", "--device"])
         .refused(2, "you have no other device called 'phone', but ");

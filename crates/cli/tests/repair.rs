@@ -167,9 +167,7 @@ fn two_friends_vanish_and_then_the_owner(files: u64, times: u32) {
     fs::remove_dir_all(&ada.home).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     friends.remove(0).kill();
-    let mut again = circle.device("again");
-    let link = friends[0].ok(&["invite", "ada"]).text("link");
-    again.ok_with(&["recover"], &format!("{words}\n{link}\n"));
+    let mut again = circle.recover("again", &words, &friends[0]);
     again.start();
     let to = circle.path("back");
     let run = again.run(&["restore", "--to", to.to_str().unwrap()]);

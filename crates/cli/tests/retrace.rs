@@ -53,9 +53,7 @@ impl Loss {
     fn recover(&mut self) -> Device {
         let friend = &mut self.friends[0];
         friend.start();
-        let mut again = self.circle.device("again");
-        let link = friend.ok(&["invite", "ada"]).text("link");
-        again.ok_with(&["recover"], &format!("{}\n{link}\n", self.words));
+        let mut again = self.circle.recover("again", &self.words, friend);
         again.start();
         again
     }

@@ -295,9 +295,7 @@ fn packets(file: &[u8]) -> Vec<Packet<'_>> {
 
 /// Comes back on a new device by the words and an invite from `friend`, and restores.
 fn come_back(circle: &Circle, name: &'static str, words: &str, friend: &Device, before: &Portrait) {
-    let mut device = circle.device(name);
-    let link = friend.ok(&["invite", name]).text("link");
-    device.ok_with(&["recover"], &format!("{words}\n{link}\n"));
+    let mut device = circle.recover(name, words, friend);
     device.start();
     let retrace = device.ok(&["retrace"]).last();
     assert!(retrace["packs"].as_u64() > Some(0), "{retrace:#}");

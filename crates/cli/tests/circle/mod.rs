@@ -117,6 +117,14 @@ impl Circle {
         (device, words)
     }
 
+    /// Comes back on a new machine, by the words and an invite from `friend`. Its node doesn't run yet.
+    pub fn recover(&self, name: &'static str, words: &str, friend: &Device) -> Device {
+        let device = self.device(name);
+        let link = friend.ok(&["invite", name]).text("link");
+        device.ok_with(&["recover"], &format!("{words}\n{link}\n"));
+        device
+    }
+
     /// Makes a device that joins `inviter`'s circle; its node runs when this returns.
     pub fn guest(&self, inviter: &Device, name: &'static str) -> Device {
         let mut device = self.device(name);

@@ -267,14 +267,20 @@ pub(super) fn choosing() -> u64 {
     )
 }
 
+/// A home with a second snapshot.
+fn saved_twice(disk: &MemDisk) -> Place {
+    let place = saved(disk);
+    write(disk, "second photo", &noise(79, 300_000));
+    place
+        .back_up(&mut Promised::default())
+        .expect("the disk works");
+    place
+}
+
 /// Old snapshots are forgotten, and what none needs any more is dropped.
 pub(super) fn pruning() -> u64 {
     let prepare = |disk: &MemDisk| {
-        let place = saved(disk);
-        write(disk, "second photo", &noise(79, 300_000));
-        place
-            .back_up(&mut Promised::default())
-            .expect("the disk works");
+        let place = saved_twice(disk);
         for gone in ["photo", "note 1"] {
             (disk.remove_file(&Path::new(FOLDER).join(gone))).expect("the disk works");
         }
@@ -350,14 +356,7 @@ pub(super) fn pruning() -> u64 {
 
 /// The catalogue is made anew from the heads in the feed and the packs in the spool.
 pub(super) fn rebuilding() -> u64 {
-    let prepare = |disk: &MemDisk| {
-        let place = saved(disk);
-        write(disk, "second photo", &noise(79, 300_000));
-        place
-            .back_up(&mut Promised::default())
-            .expect("the disk works");
-        place
-    };
+    let prepare = saved_twice;
     let clean = MemDisk::new();
     let place = prepare(&clean);
     let heads = place.heads();
