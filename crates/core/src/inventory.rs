@@ -6,6 +6,7 @@
 
 mod holding;
 mod own_pack;
+mod places;
 #[cfg(test)]
 mod tests;
 
@@ -14,8 +15,11 @@ use alloc::{
     vec::Vec,
 };
 
-use self::holding::{Mark, Rank};
 pub use self::{holding::Holding, own_pack::OwnPack};
+use self::{
+    holding::{Mark, Rank},
+    places::{Place, Places},
+};
 use crate::{
     circle::Circle,
     entry::{AuditList, ReceiptList},
@@ -30,9 +34,6 @@ use crate::{
 
 /// For so many more holders of a pack memory is taken at a time.
 const MARKS_STEP: usize = 3;
-
-/// Where a shard of ours belongs: the pack's number and the shard's index in it.
-type Place = (u32, u8);
 
 /// A shard that a device may be asked to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,22 +54,52 @@ pub struct Inventory {
     packs: Vec<Option<OwnPack>>,
     free: Vec<u32>,
     /// Every shard of ours by the beginning of its id, which the pack's record makes certain.
-    places: BTreeSet<(u64, Place)>,
+    places: Places,
     /// What was heard of shards whose pack is not known, by no index.
     unplaced: BTreeMap<Stem, Vec<Mark>>,
     /// What each device signed for, in the order of its feed.
     rolls: BTreeMap<DeviceId, Roll>,
     /// What each device claims, in the order in which it is to be proved.
     ranks: BTreeMap<DeviceId, BTreeSet<(Rank, Place)>>,
+    /// That order is not kept for now.
+    unranked: bool,
     pending: BTreeSet<(DeviceId, Place)>,
     tracks: BTreeMap<DeviceId, Track>,
 }
 
-fn prefix(stem: Stem) -> u64 {
-    (stem.0.first_chunk()).map_or(0, |it| u64::from_be_bytes(*it))
-}
-
 impl Inventory {
+    /// Returns an inventory that takes millions of words at once: it has no order of proofs until
+    /// [`Self::put_in_order`].
+    pub(crate) fn unordered() -> Self {
+        Self {
+            unranked: true,
+            ..Self::default()
+        }
+    }
+
+    /// Tells whether it has no order of proofs yet.
+    pub(crate) const fn is_unordered(&self) -> bool {
+        self.unranked
+    }
+
+    /// Makes the order of proofs, if there is none yet.
+    pub(crate) fn put_in_order(&mut self) {
+        if !core::mem::take(&mut self.unranked) {
+            return;
+        }
+        let mut ranks: BTreeMap<DeviceId, Vec<(Rank, Place)>> = BTreeMap::new();
+        for (number, pack) in self.numbered() {
+            for mark in &pack.marks {
+                if let Some(rank) = mark.rank(pack.record.newest) {
+                    let of_device = ranks.entry(mark.device).or_default();
+                    of_device.push((rank, (number, mark.index)));
+                }
+            }
+        }
+        let in_order = |(device, ranks): (_, Vec<_>)| (device, ranks.into_iter().collect());
+        self.ranks = ranks.into_iter().map(in_order).collect();
+    }
+
     /// Adds a pack, or tells that it can be made here again. Returns whether anything changed.
     pub fn add_pack(&mut self, record: PackRecord, available: bool) -> bool {
         if let Some(pack) = self.pack_mut(record.id) {
@@ -90,7 +121,7 @@ impl Inventory {
         self.numbers.insert(id, number);
         for (index, shard) in (0..=u8::MAX).zip(shards) {
             let stem = shard.stem();
-            self.places.insert((prefix(stem), (number, index)));
+            self.places.insert(stem, (number, index));
             for mark in self.unplaced.remove(&stem).into_iter().flatten() {
                 self.change(mark.device, stem, |known| {
                     known.holding = mark.holding;
@@ -119,7 +150,7 @@ impl Inventory {
         }
         for (index, shard) in (0..=u8::MAX).zip(removed.record.shards) {
             let stem = shard.stem();
-            self.places.remove(&(prefix(stem), (number, index)));
+            self.places.remove(stem, (number, index));
             // Should the pack be known again one day, so is who has it.
             let known = removed.marks.iter().filter(|mark| mark.index == index);
             let known: Vec<Mark> = known.copied().collect();
@@ -315,7 +346,7 @@ impl Inventory {
     }
 
     fn rank(&mut self, device: DeviceId, before: Option<Rank>, after: Option<Rank>, place: Place) {
-        if before == after {
+        if before == after || self.unranked {
             return;
         }
         let ranks = self.ranks.entry(device).or_default();
@@ -377,10 +408,8 @@ impl Inventory {
     }
 
     fn find_place(&self, stem: Stem, is_it: impl Fn(ShardId) -> bool) -> Option<Place> {
-        let start = prefix(stem);
-        let alike = (self.places).range((start, (0, 0))..=(start, (u32::MAX, u8::MAX)));
-        let mut places = alike.map(|(_, place)| *place);
-        places.find(|place| self.at(*place).is_some_and(|(_, shard)| is_it(shard)))
+        let is_it = |place| self.at(place).is_some_and(|(_, shard)| is_it(shard));
+        self.places.find(stem, is_it)
     }
 
     fn at(&self, (number, index): Place) -> Option<(&OwnPack, ShardId)> {

@@ -163,7 +163,7 @@ impl Node {
             author,
             durable: None,
             hardening: VecDeque::new(),
-            inventory: Inventory::default(),
+            inventory: Inventory::unordered(),
             ledger: Ledger::default(),
             encounters: BTreeMap::new(),
             contacts: Contacts::default(),
@@ -233,7 +233,8 @@ impl Node {
         Ok(())
     }
 
-    /// Takes a pack that the catalogue knows, before anything else happens.
+    /// Takes a pack that the catalogue knows, before anything else happens. Before the feeds is best:
+    /// what they say of its shards finds its place at once.
     pub fn learn_pack(&mut self, record: PackRecord, available: bool) {
         self.inventory.add_pack(record, available);
     }
@@ -254,6 +255,7 @@ impl Node {
         self.keep_keys();
         self.doubt();
         self.look_who_is_gone();
+        self.inventory.put_in_order();
         self.begin_scrub();
         let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
         self.unsafe_packs = unsafe_packs.into_iter().collect();

@@ -354,10 +354,29 @@ impl Wants {
         view: Viewpoint<'_>,
         member: MemberId,
     ) -> &mut BTreeSet<u32> {
-        self.open.entry(member).or_insert_with(|| {
-            let lacking = |(_, pack): &(u32, &OwnPack)| assess(pack, view, member).is_some();
-            let packs = inventory.numbered().filter(lacking);
-            packs.map(|(number, _)| number).collect()
-        })
+        if !self.open.contains_key(&member) {
+            self.look_for_everybody(inventory, view, member);
+        }
+        self.open.entry(member).or_default()
+    }
+
+    /// Looks at all packs for all of whom nothing is known yet, `member` among them: where a pack's
+    /// shards are is the same for everybody, and takes longest to find out.
+    fn look_for_everybody(&mut self, inventory: &Inventory, view: Viewpoint<'_>, member: MemberId) {
+        let mut unknown: BTreeSet<MemberId> = view.circle.members().collect();
+        unknown.insert(member);
+        unknown.retain(|it| *it != view.me && !self.open.contains_key(it));
+        let mut lacking: Vec<(MemberId, Vec<u32>)> =
+            unknown.into_iter().map(|it| (it, Vec::new())).collect();
+        for (number, pack) in inventory.numbered().filter(|(_, pack)| pack.available) {
+            let placed = pack.placed_spread(view.circle, view.me, &view.stance.gone);
+            for (member, packs) in &mut lacking {
+                if assess_beside(pack, &placed, view, *member).is_some() {
+                    packs.push(number);
+                }
+            }
+        }
+        let found = lacking.into_iter();
+        (self.open).extend(found.map(|(member, packs)| (member, packs.into_iter().collect())));
     }
 }

@@ -132,11 +132,7 @@ fn read(
     }
     let identity = vault.identity();
     let mut node = Node::new(identity.clone(), founding::random()?, clock::now());
-    let store = Store::open(vault, config, &mut |device, seq, entry| {
-        if let Err(error) = node.replay(&entry) {
-            tracing::debug!(device = %device.short(), seq, %error, "entry is of no use");
-        }
-    })?;
+    let store = Store::open(vault, config, &mut node)?;
     if let Some(circle) = identity
         .circle
         .filter(|_| store.feeds.len(identity.device()) == 0)
@@ -148,7 +144,6 @@ fn read(
             let _ = node.replay(entry);
         }
     }
-    store.teach(&mut node)?;
     Ok((node, Arc::new(store)))
 }
 

@@ -3,8 +3,6 @@
 use std::{path::Path, sync::Arc};
 
 use carryall_core::{
-    entry::SignedEntry,
-    id::DeviceId,
     limits,
     node::Node,
     record::{PackKind, PackRecord},
@@ -42,13 +40,12 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the parts of a vault and hands every known entry to `each`.
+    /// Opens the parts of a vault and tells a core what lies in them.
     pub(crate) fn open(
         vault: Vault,
         config: &Config,
-        each: &mut dyn FnMut(DeviceId, u64, SignedEntry),
+        node: &mut Node,
     ) -> Result<Self, EngineError> {
-        let feeds = open_feeds(&vault, each)?;
         let history = match vault.history() {
             Ok(history) => Some(Arc::new(history)),
             Err(error @ HistoryError::TooNew { .. }) => return Err(error.into()),
@@ -61,36 +58,39 @@ impl Store {
         let spool = Arc::new(vault.spool(config.spool_cap)?);
         let aside = Arc::new(vault.aside(limits::ASIDE_FLOOR_BYTES)?);
         let catalogue = Arc::new(vault.catalogue()?);
-        Ok(Self {
+        teach_packs(&catalogue, &spool, node)?;
+        let store = Self {
+            feeds: open_feeds(&vault, node)?,
             vault: Arc::new(vault),
-            feeds,
             history,
             shelf,
             spool,
             aside,
             catalogue,
-        })
+        };
+        store.teach(node)?;
+        Ok(store)
     }
 
-    /// Opens the feeds anew, after they were replaced on disk, and hands every entry to `each`. All
-    /// else stays open.
-    pub(crate) fn with_new_feeds(
-        &self,
-        each: &mut dyn FnMut(DeviceId, u64, SignedEntry),
-    ) -> Result<Self, EngineError> {
-        Ok(Self {
-            feeds: open_feeds(&self.vault, each)?,
+    /// Opens the feeds anew, after they were replaced on disk, and tells a core all as [`Self::open`]
+    /// does. All else stays open.
+    pub(crate) fn with_new_feeds(&self, node: &mut Node) -> Result<Self, EngineError> {
+        teach_packs(&self.catalogue, &self.spool, node)?;
+        let store = Self {
+            feeds: open_feeds(&self.vault, node)?,
             vault: self.vault.clone(),
             history: self.history.clone(),
             shelf: self.shelf.clone(),
             spool: self.spool.clone(),
             aside: self.aside.clone(),
             catalogue: self.catalogue.clone(),
-        })
+        };
+        store.teach(node)?;
+        Ok(store)
     }
 
-    /// Tells a core what lies on the disks.
-    pub(crate) fn teach(&self, node: &mut Node) -> Result<(), EngineError> {
+    /// Tells a core what lies on the disks beside packs and feeds.
+    fn teach(&self, node: &mut Node) -> Result<(), EngineError> {
         if let Some(history) = &self.history
             && let Err(error) = history.read(&mut |meeting| node.learn_meeting(meeting))
         {
@@ -106,31 +106,42 @@ impl Store {
             node.learn_aside(pack, shards);
         }
         node.learn_days(self.vault.days()?);
-        for (pack, available) in self.packs()? {
-            if pack.kind == PackKind::Large && self.spool.contains(pack.id) {
-                node.learn_respooled(pack.id);
-            }
-            node.learn_pack(pack, available);
-        }
         Ok(())
     }
 
     /// Returns our packs, and whether this device may be able to make them.
     pub(crate) fn packs(&self) -> Result<Vec<(PackRecord, bool)>, EngineError> {
-        let mut packs = Vec::new();
-        for (ordinal, pack) in self.catalogue.packs()? {
-            let here = self.spool.contains(pack.id) || self.catalogue.sources(ordinal)?.is_some();
-            packs.push((pack, here));
-        }
-        Ok(packs)
+        packs(&self.catalogue, &self.spool)
     }
 }
 
-fn open_feeds(
-    vault: &Vault,
-    each: &mut dyn FnMut(DeviceId, u64, SignedEntry),
-) -> Result<Feeds, EngineError> {
-    let feeds = vault.feeds(each)?;
+fn packs(catalogue: &Catalogue, spool: &Spool) -> Result<Vec<(PackRecord, bool)>, EngineError> {
+    let mut packs = Vec::new();
+    for (ordinal, pack) in catalogue.packs()? {
+        let here = spool.contains(pack.id) || catalogue.sources(ordinal)?.is_some();
+        packs.push((pack, here));
+    }
+    Ok(packs)
+}
+
+/// Tells a core which packs are ours, before it hears from the feeds where they are: so each of a
+/// million words finds its place at once.
+fn teach_packs(catalogue: &Catalogue, spool: &Spool, node: &mut Node) -> Result<(), EngineError> {
+    for (pack, available) in packs(catalogue, spool)? {
+        if pack.kind == PackKind::Large && spool.contains(pack.id) {
+            node.learn_respooled(pack.id);
+        }
+        node.learn_pack(pack, available);
+    }
+    Ok(())
+}
+
+fn open_feeds(vault: &Vault, node: &mut Node) -> Result<Feeds, EngineError> {
+    let feeds = vault.feeds(&mut |device, seq, entry| {
+        if let Err(error) = node.replay(&entry) {
+            tracing::debug!(device = %device.short(), seq, %error, "entry is of no use");
+        }
+    })?;
     feeds.check_own()?;
     for cut in feeds.cuts() {
         let device = cut.device.short();

@@ -184,6 +184,10 @@ impl Node {
                     // It says again what it could not show: nothing is on its way there.
                     self.replan(pack);
                 }
+        if self.inventory.is_unordered() {
+            // Before the start, which looks at everything.
+            return;
+        }
                 self.notify(Notice::Placed {
                     pack,
                     shard,

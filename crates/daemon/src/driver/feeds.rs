@@ -228,7 +228,7 @@ mod tests {
     use carryall_core::{
         entry::DeviceClass,
         key::{Names, Words},
-        node,
+        node::{self, Node},
         time::Timestamp,
     };
     use carryall_store::{mem_disk::MemDisk, vault::Vault};
@@ -254,7 +254,8 @@ mod tests {
         let (identity, entries) = node::found(identity, &[3; 32], now);
         let device = identity.device();
         let vault = Vault::create(disk.clone(), Path::new("/home"), identity).unwrap();
-        let store = Store::open(vault, &Config::default(), &mut |_, _, _| {}).unwrap();
+        let mut node = Node::new(vault.identity(), [4; 32], now);
+        let store = Store::open(vault, &Config::default(), &mut node).unwrap();
         let (inbox, mut inputs) = Inbox::new();
         let (notices, _) = broadcast::channel(1);
         let world = World::new(Arc::new(store), None, notices, inbox);

@@ -233,10 +233,6 @@ fn alone(old: &Store) -> Result<(Node, Arc<Store>), EngineError> {
 fn anew(old: &Store) -> Result<(Node, Arc<Store>), EngineError> {
     let identity = old.vault.identity();
     let mut node = Node::new(identity, founding::random()?, clock::now());
-    let store = old.with_new_feeds(&mut |_, _, entry| {
-        // What a circle of one says about itself holds.
-        let _ = node.replay(&entry);
-    })?;
-    store.teach(&mut node)?;
+    let store = old.with_new_feeds(&mut node)?;
     Ok((node, Arc::new(store)))
 }

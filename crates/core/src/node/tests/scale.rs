@@ -265,8 +265,8 @@ fn measure(packs: u32) {
     }
 }
 
-/// Opens the owner's home anew, as after a start: first all feeds, in which every shard was proved once
-/// more, then the packs.
+/// Opens the owner's home anew, as after a start: first the packs, then all feeds, in which every shard
+/// was proved once more.
 fn open(world: &mut World, devices: &[DeviceId]) {
     let owner = devices[0];
     let node = &mut world.host(owner).node;
@@ -293,6 +293,14 @@ fn open(world: &mut World, devices: &[DeviceId]) {
     let (before, began) = (memory_mib(), Instant::now());
     let identity = world.node(owner).identity.clone();
     let mut node = Node::new(identity, [7; 32], world.now);
+    for record in packs {
+        node.learn_pack(record, true);
+    }
+    println!(
+        "opened, the packs: {:?}, {} MiB more",
+        began.elapsed(),
+        memory_mib() - before
+    );
     for entry in &entries {
         node.replay(entry).unwrap();
     }
@@ -301,9 +309,6 @@ fn open(world: &mut World, devices: &[DeviceId]) {
         began.elapsed(),
         memory_mib() - before
     );
-    for record in packs {
-        node.learn_pack(record, true);
-    }
     node.start(world.now);
     println!(
         "opened, all: {:?}, {} MiB more",
