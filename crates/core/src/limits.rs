@@ -150,6 +150,9 @@ pub const REDIAL_AFTER: Span = Span::secs(10);
 pub const MEET_AGAIN: Span = Span::secs(1);
 /// So many devices near are a crowd: dials for news alone and beacons take turns.
 pub const CROWD: usize = 5;
+/// Who arrives among more devices than that, or may, listens for so long who is near before it dials
+/// for news alone: the beacons of an arrival are over by then.
+pub const COUNT_FIRST: Span = Span::secs(2);
 /// Least rest before a dial for news alone in a crowd; a dial under way keeps the next one waiting no
 /// longer.
 pub const GOSSIP_REST: Span = Span::secs(1);

@@ -48,6 +48,12 @@ impl Node {
         if candidates.is_empty() {
             return None;
         }
+        let counted = self.contacts.arrived + limits::COUNT_FIRST;
+        if counted > now && self.circle.devices().nth(limits::CROWD).is_some() {
+            // How many are here is not known yet, and in a crowd those with work come first.
+            self.contacts.look_again(counted);
+            return None;
+        }
         let near = self.contacts.company;
         let rng = &mut self.rng;
         let due = &mut self.contacts.gossip.due;

@@ -77,6 +77,38 @@ fn in_a_crowd_one_dial_for_news_follows_the_other() {
     assert!(dials.windows(2).all(|it| it[1].since(it[0]) >= least));
 }
 
+/// Fifty devices that came onto one switch together dialled each other for news while nobody's beacons
+/// had told yet how many they are, and those with work waited for a processor.
+#[test]
+fn whoever_arrives_listens_how_many_are_near_before_it_dials_for_news() {
+    let (mut world, me, others) = super::reach::crowd(40);
+    let arrived = world.now + Span::hours(1);
+    let node = &mut world.host(me).node;
+    node.handle_event(arrived, Event::Arrived);
+    super::reach::dialled(node);
+    let mut early = Vec::new();
+    let mut now = arrived;
+    for (at, device) in (0..).zip(&others) {
+        // Four are heard in the first second, the others in the next.
+        now = arrived + Span::millis(if at < 4 { 200 } else { 50 * at });
+        node.handle_event(
+            now,
+            super::reach::near(*device, [9; 4], u8::try_from(at).unwrap()),
+        );
+        early.extend(super::reach::dialled(node));
+    }
+    assert!(now < arrived + limits::COUNT_FIRST);
+    assert_eq!(early, []);
+    let end = now + Span::secs(30);
+    let mut later = 0;
+    while now < end {
+        now = now + Span::millis(100);
+        node.handle_timeout(now);
+        later += super::reach::dialled(node).len();
+    }
+    assert!(later > 0, "news are not forgotten");
+}
+
 /// Everybody talks to everybody, and each says something every half second.
 #[test]
 fn in_a_crowd_what_others_wrote_is_gathered() {
