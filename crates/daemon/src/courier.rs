@@ -8,7 +8,7 @@ mod visit;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -71,6 +71,7 @@ pub(crate) async fn keep_serving(engine: Engine) {
     // Those that can't be served are told of once, until they are unplugged; what the disk refused is
     // tried again later.
     let mut refused: BTreeMap<PathBuf, Option<Instant>> = BTreeMap::new();
+    let table = Arc::new(mounts::Table::watch());
     loop {
         let named = locked(&engine.couriers().named).clone();
         let found = spawn_blocking(move || find(named)).await;
@@ -107,6 +108,8 @@ pub(crate) async fn keep_serving(engine: Engine) {
             break;
         }
         let paused = engine.is_paused().await;
+        // Most machines have no courier most of the time, and then nothing wakes them for it.
+        let restless = !found.is_empty() || !locked(&engine.couriers().named).is_empty();
         for path in found {
             if !paused && !visits.contains_key(&path) && !refused.contains_key(&path) {
                 let task = spawn_blocking({
@@ -116,14 +119,26 @@ pub(crate) async fn keep_serving(engine: Engine) {
                 visits.insert(path, task);
             }
         }
+        let restless = restless || !visits.is_empty();
         tokio::select! {
             () = engine.stopped() => {}
-            _ = spawn_blocking(mounts::changed) => {}
+            () = changed(&table, restless) => {}
         }
     }
     for (_, task) in visits {
         // A visit looks now and then whether it is to end.
         let _ = task.await;
+    }
+}
+
+/// Waits until something was mounted or unmounted; if `restless`, only a while.
+async fn changed(table: &Arc<mounts::Table>, restless: bool) {
+    loop {
+        let table = table.clone();
+        let told = spawn_blocking(move || table.changed()).await;
+        if restless || told.unwrap_or(true) {
+            return;
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
+/// Where Linux shows the table. It is ready with priority when something was mounted or unmounted.
+const TABLE: &str = "/proc/self/mountinfo";
 /// How often directories are looked at that no table tells of.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// File systems that portable disks have. Others may be far away, and looking at them may take long.
@@ -28,7 +30,7 @@ const PLACES_MAX: usize = 256;
 
 /// Returns where portable disks may be mounted.
 pub(super) fn places() -> Vec<PathBuf> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let table = fs::read_to_string(TABLE).unwrap_or_default();
     let places = table.lines().filter_map(place);
     places.take(PLACES_MAX).collect()
 }
@@ -57,26 +59,38 @@ fn unescape(text: &str) -> String {
     plain
 }
 
-/// Waits until the table has changed, or a while.
-#[cfg(target_os = "linux")]
-pub(super) fn changed() {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let patience = Timespec {
-        tv_sec: i64::try_from(LOOK_EVERY.as_secs()).unwrap_or(1),
-        tv_nsec: 0,
-    };
-    let Ok(table) = fs::File::open("/proc/self/mountinfo") else {
-        return std::thread::sleep(LOOK_EVERY);
-    };
-    let flags = PollFlags::PRI | PollFlags::ERR;
-    // Interrupted, it is looked at earlier.
-    let _ = poll(&mut [PollFd::new(&table, flags)], Some(&patience));
+/// Tells when the table changes.
+#[derive(Debug)]
+pub(super) struct Table {
+    #[cfg(target_os = "linux")]
+    file: Option<fs::File>,
 }
 
-/// Waits a while.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn changed() {
-    std::thread::sleep(LOOK_EVERY);
+impl Table {
+    /// Begins to watch. What changes from here on is told, also while nobody waits.
+    pub(super) fn watch() -> Self {
+        Self {
+            #[cfg(target_os = "linux")]
+            file: fs::File::open(TABLE).ok(),
+        }
+    }
+
+    /// Waits until the table has changed, but not for long. Returns whether it may have.
+    pub(super) fn changed(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        if let Some(file) = &self.file {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            let patience = Timespec {
+                tv_sec: i64::try_from(LOOK_EVERY.as_secs()).unwrap_or(1),
+                tv_nsec: 0,
+            };
+            let mut table = [PollFd::new(file, PollFlags::PRI | PollFlags::ERR)];
+            // Interrupted, it is looked at all the same.
+            return poll(&mut table, Some(&patience)).map_or(true, |ready| ready > 0);
+        }
+        std::thread::sleep(LOOK_EVERY);
+        true
+    }
 }
 
 #[cfg(test)]
