@@ -149,6 +149,8 @@ pub enum Body {
     Audited(Vec<u8>),
     /// 19: a portable disk of the author's member carries for the circle.
     Courier(Signed<CourierCard>),
+    /// 21: a sealed [`crate::told::Told`]: whom the author met.
+    Met(Vec<u8>),
     /// A kind that this program does not know. Kept and passed on.
     Unknown(u16),
 }
@@ -174,6 +176,7 @@ impl Body {
             Self::Held(body) => (17, encode(body)),
             Self::Audited(body) => (18, encode(body)),
             Self::Courier(body) => (19, encode(body)),
+            Self::Met(body) => (21, encode(body)),
             Self::Unknown(kind) => (*kind, Vec::new()),
         }
     }
@@ -199,6 +202,7 @@ impl Body {
             17 => Self::Held(decode("receipts", bytes)?),
             18 => Self::Audited(decode("audits", bytes)?),
             19 => Self::Courier(decode("courier", bytes)?),
+            21 => Self::Met(decode("told meetings", bytes)?),
             kind => Self::Unknown(kind),
         })
     }

@@ -194,8 +194,7 @@ impl Habits {
     /// Meetings so far over links that carry packs. A clock that was ahead may have left some that lie
     /// in the future.
     fn carrying(&self, member: MemberId, now: Timestamp) -> impl Iterator<Item = &Meeting> + Clone {
-        let carries = |class| matches!(class, LinkClass::Lan | LinkClass::Direct);
-        (self.of(member).iter()).filter(move |it| it.start <= now && carries(it.class))
+        (self.of(member).iter()).filter(move |it| it.start <= now && it.carries())
     }
 }
 

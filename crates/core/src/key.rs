@@ -51,7 +51,8 @@ pub mod context {
     pub const RECEIPTS: &str = "carryall 2026 receipts v2";
     /// HPKE: what an owner proved about a holder, for itself.
     pub const AUDITS: &str = "carryall 2026 audits v2";
-
+    /// HPKE: whom a device met, for its owner's other devices.
+    pub const MEETINGS: &str = "carryall 2026 meetings v1";
     /// HPKE: shards that an owner releases, for their holder and for the owner's other devices.
     pub const RELEASE: &str = "carryall 2026 release v1";
     /// HPKE: snapshots that an owner forgets, for itself.
@@ -66,7 +67,7 @@ pub mod context {
     pub const RECEIPT_PROOF: &str = "carryall 2026 receipt proof v1";
 
     /// All of them, so that a test can see that no two are equal.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 21] = [
         ROOT_SIGN,
         RECOVERY,
         RENDEZVOUS,
@@ -81,6 +82,7 @@ pub mod context {
         WRAP,
         RECEIPTS,
         AUDITS,
+        MEETINGS,
         RELEASE,
         FORGET,
         COURIER,

@@ -48,6 +48,7 @@ pub mod shard;
 pub mod strip;
 pub mod thin;
 pub mod time;
+pub mod told;
 pub mod track;
 pub mod trash;
 pub mod tree;

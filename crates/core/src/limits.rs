@@ -223,6 +223,13 @@ pub const MEETING_PIECE: Span = Span::hours(1);
 pub const MEETINGS_MAX: usize = 8192;
 /// Most meetings remembered of one member: half a year of three a day. Nobody displaces all others.
 pub const MEMBER_MEETINGS_MAX: usize = 512;
+/// A device tells its owner's other devices this often whom it met.
+pub const TELL_MEETINGS: Span = Span::days(7);
+/// It looks this often whether that is due.
+pub const TELL_LOOK: Span = Span::hours(1);
+/// Most meetings that are told at once: with everyone of them at another device, so that they fit
+/// [`ENTRY_BYTES_MAX`].
+pub const TOLD_MEETINGS_MAX: usize = 480;
 /// Habits are looked for in so many weeks. What is older weighs under 2 % of this week.
 pub const HABIT_WEEKS: u32 = 26;
 /// Who may be met soon is thought about again after this long: habits have hours.

@@ -130,12 +130,21 @@ impl Meeting {
             return Err(DecodeError::TooNew { what, found, known });
         }
         let (version, meeting) = codec::decode::<(u16, Self)>(what, bytes)?;
-        let ends = (meeting.start.0).checked_add(meeting.length.0).is_some();
-        let local = meeting.offset_minutes.unsigned_abs() <= OFFSET_MINUTES_MAX;
-        if version == 0 || !ends || !local {
+        if version == 0 || !meeting.is_possible() {
             return Err(DecodeError::Malformed(what));
         }
         Ok(meeting)
+    }
+
+    /// Tells whether its times can be those of a meeting.
+    pub(crate) fn is_possible(&self) -> bool {
+        let ends = (self.start.0).checked_add(self.length.0).is_some();
+        ends && self.offset_minutes.unsigned_abs() <= OFFSET_MINUTES_MAX
+    }
+
+    /// Tells whether it was over a link that carries packs.
+    pub(crate) const fn carries(&self) -> bool {
+        matches!(self.class, LinkClass::Lan | LinkClass::Direct)
     }
 
     /// Tells whether `later`, which does not begin before this one, goes on with this meeting.

@@ -15,6 +15,7 @@ mod feeds;
 mod fetch;
 mod forget;
 mod govern;
+mod heritage;
 mod keep;
 mod keys;
 mod place;
@@ -96,6 +97,7 @@ pub struct Node {
     pub(crate) habits: Habits,
     /// When it was thought about who may be met soon.
     chances_made: Option<Timestamp>,
+    heritage: heritage::Heritage,
     fetching: Fetching,
     aside: Aside,
     reads: Reads,
@@ -173,6 +175,7 @@ impl Node {
             presences: Presences::default(),
             habits: Habits::default(),
             chances_made: None,
+            heritage: heritage::Heritage::default(),
             fetching: Fetching::default(),
             aside: Aside::default(),
             reads: Reads::default(),
@@ -455,6 +458,7 @@ impl Node {
         self.keep_keys();
         self.obey();
         self.observe();
+        self.tell_meetings_if_due();
         self.look_who_is_gone();
         self.repair();
         let links: Vec<LinkId> = self.encounters.keys().copied().collect();

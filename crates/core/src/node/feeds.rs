@@ -27,6 +27,8 @@ pub(super) enum Sealed {
     Release(DeviceId, Release),
     /// The same.
     Forgotten(Entry),
+    /// The same.
+    Met(Entry),
 }
 
 impl Node {
@@ -133,7 +135,12 @@ impl Node {
         // Of these there are many, and none names anybody.
         let bulk = matches!(
             body,
-            Body::Head(_) | Body::Held(_) | Body::Audited(_) | Body::Obeyed(_) | Body::Located(_)
+            Body::Head(_)
+                | Body::Held(_)
+                | Body::Audited(_)
+                | Body::Obeyed(_)
+                | Body::Located(_)
+                | Body::Met(_)
         );
         if change != Change::Nothing || !bulk {
             self.names += 1;
@@ -149,6 +156,7 @@ impl Node {
                 self.note_release(entry.device, entry.seq, release);
             }
             Body::Forgotten(sealed) => self.open_forgotten(entry, &sealed),
+            Body::Met(sealed) => self.open_meetings(entry, &sealed),
             Body::Revoked(revocation) => {
                 let courier = |device| self.circle.is_courier(device);
                 if matches!(revocation.subject, Subject::Device(device) if !courier(device)) {
@@ -176,6 +184,10 @@ impl Node {
             return;
         };
         let failed = self.inventory.note_receipts(holder, &list, seq);
+        if self.inventory.is_unordered() {
+            // Before the start, which looks at everything.
+            return;
+        }
         for stem in list.held {
             if let Some((pack, shard)) = self.inventory.by_stem(stem) {
                 let pack = pack.record.id;
@@ -184,10 +196,6 @@ impl Node {
                     // It says again what it could not show: nothing is on its way there.
                     self.replan(pack);
                 }
-        if self.inventory.is_unordered() {
-            // Before the start, which looks at everything.
-            return;
-        }
                 self.notify(Notice::Placed {
                     pack,
                     shard,
@@ -248,6 +256,11 @@ impl Node {
                 Sealed::Forgotten(entry) => {
                     if let Ok(Body::Forgotten(sealed)) = Body::from_entry(&entry) {
                         self.open_forgotten(&entry, &sealed);
+                    }
+                }
+                Sealed::Met(entry) => {
+                    if let Ok(Body::Met(sealed)) = Body::from_entry(&entry) {
+                        self.open_meetings(&entry, &sealed);
                     }
                 }
             }

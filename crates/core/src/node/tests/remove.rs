@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Another device of the founder, with keys by its words.
-fn another_device(world: &mut World, door: DeviceId, seed: u8) -> DeviceId {
+pub(super) fn another_device(world: &mut World, door: DeviceId, seed: u8) -> DeviceId {
     let names = Names {
         member: "member 1",
         device: &format!("device {seed}"),
