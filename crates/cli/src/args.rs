@@ -147,6 +147,9 @@ pub(crate) struct JoinArgs {
     /// Read the link from this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
+    /// After `recover`: look for friends on this network, who need no invite to know you
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) nearby: bool,
     /// Your name, as friends see it; by default this account's
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -344,13 +347,20 @@ pub(crate) struct RetraceArgs {}
 
 /// On a new machine: come back with your 12 words and an invite from any friend
 ///
-/// Asks for the words, then for the invite. From standard input: the words on the first line, the
-/// invite on the second. Neither is ever taken from the command line.
+/// Asks for the words, then for an invite. With --nearby the words are enough: any friend whose node
+/// runs on the same network opens to who has them; so they are with a courier of yours. From standard input: the words on the first line,
+/// the invite on the second. Neither is ever taken from the command line.
 #[derive(Args, Debug)]
 pub(crate) struct RecoverArgs {
     /// Read the invite from this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
+    /// Look for friends on this network instead of asking for an invite
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) nearby: bool,
+    /// Learn the circle from a courier of yours that lies in this directory, instead of an invite
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with_all = ["file", "nearby"])]
+    pub(crate) courier: Option<PathBuf>,
     /// Your name, as friends see it; by default this account's
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -295,7 +295,12 @@ fn packets(file: &[u8]) -> Vec<Packet<'_>> {
 
 /// Comes back on a new device by the words and an invite from `friend`, and restores.
 fn come_back(circle: &Circle, name: &'static str, words: &str, friend: &Device, before: &Portrait) {
-    let mut device = circle.recover(name, words, friend);
+    bring_back(circle, circle.recover(name, words, friend), before);
+}
+
+/// Restores everything on a recovered device.
+fn bring_back(circle: &Circle, mut device: Device, before: &Portrait) {
+    let name = device.name;
     device.start();
     let retrace = device.ok(&["retrace"]).last();
     assert!(retrace["packs"].as_u64() > Some(0), "{retrace:#}");
@@ -358,6 +363,32 @@ fn after_a_loss_either_friend_brings_everything_back_and_neither_can_read_it() {
             .any(|bytes| bytes == canary.as_bytes());
         assert!(!found, "{canary} went over the network in clear");
     }
+}
+
+/// No invite, no link, nothing written down but the words: a friend's node is on the same network.
+#[test]
+fn near_a_friend_the_words_are_enough() {
+    let circle = Circle::new();
+    let (mut ada, words) = circle.founder("ada");
+    ada.start();
+    let _ben = circle.guest(&ada, "ben");
+    let folder = circle.path("docs");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("letter"), "Dear Ben").unwrap();
+    let before = Portrait::take(&folder).unwrap();
+    ada.ok(&["backup", folder.to_str().unwrap()]);
+    ada.wait_settled();
+    ada.kill();
+    fs::remove_dir_all(&ada.home).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+
+    let again = circle.device("again");
+    let early = again.run(&["join", "--nearby"]);
+    early.refused(10, "");
+    assert!(early.stderr.contains("recover --nearby"), "{early:?}");
+    let run = again.ok_with(&["recover", "--nearby"], &format!("{words}\n"));
+    assert_eq!(run.last()["recovered"], true, "{run:?}");
+    bring_back(&circle, again, &before);
 }
 
 #[test]

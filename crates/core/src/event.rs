@@ -337,8 +337,8 @@ pub enum Command {
     },
     /// Claim an invite, or knock by rendezvous, at this device.
     Knock {
-        /// The circle to join.
-        circle: CircleId,
+        /// The circle to join; nothing if it is not known, for a rendezvous.
+        circle: Option<CircleId>,
         /// By which gate.
         gate: Gate,
         /// The invite's secret; nothing for a rendezvous.

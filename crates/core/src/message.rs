@@ -126,8 +126,8 @@ pub struct Hello {
 pub struct Knock {
     /// [`PROTOCOL_VERSION`].
     pub version: u16,
-    /// The circle.
-    pub circle: CircleId,
+    /// The circle; nothing when it is not known: by rendezvous the words are all that is left.
+    pub circle: Option<CircleId>,
     /// The invite; nothing when a member who lost every device knocks by rendezvous.
     pub invite: Option<InviteId>,
     /// The guest's card.
@@ -141,6 +141,8 @@ pub struct Knock {
 /// See [`Message::Welcome`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
+    /// The circle.
+    pub circle: CircleId,
     /// The circle's shared secret, from which ALPNs follow.
     pub circle_secret: [u8; 32],
     /// What the inviter calls the guest.

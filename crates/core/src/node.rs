@@ -255,10 +255,10 @@ impl Node {
     /// Begins, once everything on disk has been taken.
     pub fn start(&mut self, now: Timestamp) {
         self.now = now;
+        self.inventory.put_in_order();
         self.keep_keys();
         self.doubt();
         self.look_who_is_gone();
-        self.inventory.put_in_order();
         self.begin_scrub();
         let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
         self.unsafe_packs = unsafe_packs.into_iter().collect();

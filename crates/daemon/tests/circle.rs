@@ -68,7 +68,7 @@ async fn last<T>(mut lines: Receiver<T>) -> T {
 
 async fn join(engine: &Engine, link: String) -> JoinLine {
     let request = JoinRequest {
-        link,
+        link: Some(link),
         timeout_secs: Some(20),
     };
     last(engine.join(request).await.unwrap()).await

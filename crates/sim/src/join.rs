@@ -79,7 +79,7 @@ pub(crate) fn invite(lab: &mut Lab, inviter: usize, guest: usize, rng: &mut Rng)
         let _ = host.command(
             now,
             Command::Knock {
-                circle,
+                circle: Some(circle),
                 gate,
                 secret: Some(secret),
                 doors,

@@ -1,5 +1,7 @@
 //! `carryall join`: enter a friend's circle by their invite.
 
+use std::path::Path;
+
 use carryall_core::{invite::Invite, time::Timestamp};
 use carryall_daemon::{
     api::invite::{JoinLine, JoinRequest},
@@ -20,9 +22,14 @@ pub(super) struct Entered {
 
 pub(crate) fn run(context: &Context, args: JoinArgs) -> Result<Exit, CommandError> {
     // The link first: nothing is made for a bad one.
-    let link = prompt::secret_or_file("Invite link", args.file.as_deref())?;
-    check(&link)?;
+    let link = match args.nearby {
+        true => None,
+        false => Some(link(args.file.as_deref())?),
+    };
     let client = match context.client() {
+        Err(error) if error.exit == Exit::NoVault && args.nearby => {
+            return Err(error.hint("friends know you by your words: carryall recover --nearby"));
+        }
         Err(error) if error.exit == Exit::NoVault => {
             init::tell(
                 context,
@@ -44,21 +51,24 @@ pub(crate) fn run(context: &Context, args: JoinArgs) -> Result<Exit, CommandErro
     Ok(Exit::Done)
 }
 
-/// Refuses what can't be an invite, or is too old, before anything is changed.
-pub(super) fn check(link: &str) -> Result<(), CommandError> {
-    Invite::parse(link, Timestamp(ui::now_ms()))
-        .map(|_| ())
-        .map_err(|error| {
+/// Asks for the link, or reads it from a file. Refuses what can't be an invite, or is too old, before
+/// anything is changed.
+pub(super) fn link(file: Option<&Path>) -> Result<String, CommandError> {
+    let link = prompt::secret_or_file("Invite link", file)?;
+    match Invite::parse(&link, Timestamp(ui::now_ms())) {
+        Ok(_) => Ok(link),
+        Err(error) => Err(
             CommandError::failed(format!("{error}; nothing was changed"))
-                .hint("ask your friend for a new one: carryall invite")
-        })
+                .hint("ask your friend for a new one: carryall invite"),
+        ),
+    }
 }
 
-/// Goes in by an invite.
+/// Goes in by an invite, or without one by being known to friends nearby.
 pub(super) fn enter(
     context: &Context,
     client: &Client,
-    link: String,
+    link: Option<String>,
 ) -> Result<Entered, CommandError> {
     let mut entered = None;
     let request = JoinRequest {

@@ -1,4 +1,6 @@
-//! `carryall recover`: come back on a new machine, with the words and an invite.
+//! `carryall recover`: come back on a new machine, with the words, and an invite or a friend nearby.
+
+use std::path::Path;
 
 use carryall_core::key::Words;
 use carryall_daemon::{engine::EngineError, exit::Exit, founding};
@@ -12,8 +14,13 @@ const ATTEMPTS: u32 = 3;
 pub(crate) fn run(context: &Context, args: RecoverArgs) -> Result<Exit, CommandError> {
     // Both secrets are checked before anything is made.
     let words = words(context)?;
-    let link = prompt::secret_or_file("Invite link", args.file.as_deref())?;
-    join::check(&link)?;
+    if let Some(place) = &args.courier {
+        return by_courier(context, &words, &args, place);
+    }
+    let link = match args.nearby {
+        true => None,
+        false => Some(join::link(args.file.as_deref())?),
+    };
     let member = founding::recover(&context.home, &words, &naming(args.name))?;
     context.ui.talk(format!(
         "The words are right: you are member {}.",
@@ -21,7 +28,10 @@ pub(crate) fn run(context: &Context, args: RecoverArgs) -> Result<Exit, CommandE
     ));
     let client = context.client()?;
     let entered = join::enter(context, &client, link).map_err(|error| {
-        error.hint("your words are accepted already; with another invite type: carryall join")
+        error.hint(
+            "your words are accepted already; near a friend whose node runs type: carryall join \
+             --nearby; with another invite: carryall join",
+        )
     })?;
     context
         .ui

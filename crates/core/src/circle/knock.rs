@@ -34,7 +34,7 @@ impl Circle {
         knock: &Knock,
         now: Timestamp,
     ) -> Result<Verdict, Farewell> {
-        if knock.circle != self.id {
+        if knock.circle.is_some_and(|circle| circle != self.id) {
             return Err(Farewell::ForeignCircle);
         }
         let card = knock.card.verify().map_err(|_| Farewell::InviteForged)?;

@@ -465,7 +465,7 @@ fn a_knock_is_judged() {
     let admission = world.admission(2, &invite);
     let knock = Knock {
         version: PROTOCOL_VERSION,
-        circle: world.circle,
+        circle: Some(world.circle),
         invite: Some(invite.id()),
         card: admission.card.clone(),
         certificate: admission.certificate.clone(),
@@ -485,7 +485,7 @@ fn a_knock_is_judged() {
     let late = NOW + Span::days(4);
     assert_eq!(judge(&world, 2, &knock, late), Err(Farewell::InviteExpired));
     let foreign = Knock {
-        circle: CircleId([1; 32]),
+        circle: Some(CircleId([1; 32])),
         ..knock.clone()
     };
     assert_eq!(
@@ -529,6 +529,7 @@ fn a_knock_is_judged() {
     );
     let machine = Knock {
         certificate: Person::new(2).certificate(device_id(102)),
+        circle: None,
         ..uninvited
     };
     assert_eq!(

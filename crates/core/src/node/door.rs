@@ -107,14 +107,13 @@ impl Node {
     /// Begins to knock.
     pub(super) fn knock(
         &mut self,
-        circle: CircleId,
+        circle: Option<CircleId>,
         gate: Gate,
         secret: Option<InviteSecret>,
         doors: Vec<(DeviceId, Vec<SocketAddr>)>,
     ) {
-        if self.author.is_none() && self.circle.id() != circle {
-            self.circle = Circle::new(circle);
-            self.circle.tell_time(self.now);
+        if let Some(circle) = circle {
+            self.turn_to(circle);
         }
         self.knocking = Some(Knocking {
             gate,
@@ -123,6 +122,14 @@ impl Node {
             next_try: self.now,
         });
         self.knock_again();
+    }
+
+    /// Listens to a circle that we are about to enter, if we are in none.
+    fn turn_to(&mut self, circle: CircleId) {
+        if self.author.is_none() && self.circle.id() != circle {
+            self.circle = Circle::new(circle);
+            self.circle.tell_time(self.now);
+        }
     }
 
     /// Dials the doors that we know, again and again.
@@ -194,9 +201,10 @@ impl Node {
             (Some(secret), Gate::Invite(id)) => (Some(id), Some(secret.sign(&claim))),
             _ => (None, None),
         };
+        let known = matches!(gate, Gate::Invite(_));
         let knock = Knock {
             version: PROTOCOL_VERSION,
-            circle,
+            circle: known.then_some(circle),
             invite,
             card: self.identity.card.clone(),
             certificate: self.identity.certificate.clone(),
@@ -266,11 +274,12 @@ impl Node {
             .collect();
         for link in ready {
             self.set_stage(link, Stage::AwaitingHello);
-            let circle_secret = self.identity.circle_secret;
+            let (circle, circle_secret) = (self.circle.id(), self.identity.circle_secret);
             let petname = String::new();
             self.send(
                 link,
                 Message::Welcome(Welcome {
+                    circle,
                     circle_secret,
                     petname,
                 }),
@@ -284,9 +293,17 @@ impl Node {
         let Some(by) = self.encounters.get(&link).map(|encounter| encounter.peer) else {
             return;
         };
+        let by_words = (self.knocking.as_ref())
+            .is_some_and(|knocking| matches!(knocking.gate, Gate::Rendezvous(_)));
+        if by_words {
+            self.turn_to(welcome.circle);
+        }
+        if self.circle.id() != welcome.circle {
+            return self.close(link, Farewell::ForeignCircle);
+        }
         self.set_stage(link, Stage::AwaitingHello);
         self.knocking = None;
-        self.identity.circle = Some(self.circle.id());
+        self.identity.circle = Some(welcome.circle);
         self.identity.circle_secret = welcome.circle_secret;
         self.adopt();
         if self.author.is_none() {

@@ -42,6 +42,7 @@ mod scale;
 mod scrub;
 mod terms;
 mod trash;
+mod words;
 
 extern crate std;
 
@@ -203,7 +204,7 @@ impl World {
     }
 
     fn knock(&mut self, door: DeviceId, guest: DeviceId, secret: InviteSecret, id: InviteId) {
-        let circle = self.circle_id(door);
+        let circle = Some(self.circle_id(door));
         let doors = vec![(door, vec![])];
         let (gate, secret) = (Gate::Invite(id), Some(secret));
         self.command(

@@ -28,8 +28,9 @@ pub struct Invited {
 /// unless it is alone there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRequest {
-    /// The invite's link.
-    pub link: String,
+    /// The invite's link. Without one, a recovered member looks for friends nearby: the words are proof.
+    #[serde(default)]
+    pub link: Option<String>,
     /// Give up after so many seconds; 60 when absent.
     #[serde(default)]
     pub timeout_secs: Option<u64>,

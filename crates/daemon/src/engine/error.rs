@@ -151,7 +151,7 @@ pub enum EngineError {
     #[error("{}", turned_away(*.0))]
     TurnedAway(Farewell),
     /// Nobody who could answer an invite came within reach.
-    #[error("nobody who can answer this invite came within reach in {0} seconds")]
+    #[error("nobody who could let you in came within reach in {0} seconds")]
     NobodyAnswered(u64),
     /// There is no snapshot.
     #[error("there is no snapshot yet")]

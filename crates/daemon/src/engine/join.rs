@@ -1,4 +1,5 @@
-//! Joining a circle by an invite: a new member's first step, and a recovered member's first step back.
+//! Joining a circle: a new member's first step by an invite, and a recovered member's first step back, by
+//! an invite or by words alone.
 //!
 //! A device that is alone in its circle leaves it, since nothing is lost with it. It stays out of any
 //! circle while it knocks; if nobody lets it in, it founds a circle of its own again.
@@ -7,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use carryall_core::{
     event::{Command, Gate, Notice},
-    id::{CircleId, DeviceId},
-    invite::Invite,
+    id::{CircleId, DeviceId, MemberId},
+    invite::{Door, Invite, InviteSecret},
     node::Node,
 };
 use tokio::{
@@ -38,14 +39,52 @@ const QUIET: Duration = Duration::from_millis(700);
 
 type Lines = mpsc::Sender<JoinLine>;
 
+/// How to get in.
+struct Entrance {
+    /// The circle, if it is known.
+    circle: Option<CircleId>,
+    gate: Gate,
+    secret: Option<InviteSecret>,
+    doors: Vec<Door>,
+}
+
+impl From<Invite> for Entrance {
+    fn from(invite: Invite) -> Self {
+        Self {
+            circle: Some(invite.circle),
+            gate: Gate::Invite(invite.secret.id()),
+            secret: Some(invite.secret),
+            doors: invite.doors,
+        }
+    }
+}
+
+impl Entrance {
+    /// By rendezvous: every friend nearby opens to who proves to be this member.
+    const fn by_words(member: MemberId) -> Self {
+        Self {
+            circle: None,
+            gate: Gate::Rendezvous(member),
+            secret: None,
+            doors: Vec::new(),
+        }
+    }
+}
+
 impl Engine {
-    /// Joins the circle of an invite.
+    /// Joins the circle of an invite, or the one that a recovered member belongs to.
     pub async fn join(
         &self,
         request: JoinRequest,
     ) -> Result<mpsc::Receiver<JoinLine>, EngineError> {
-        let invite = Invite::parse(&request.link, clock::now())?;
-        self.check_free(invite.circle).await?;
+        let entrance = match &request.link {
+            Some(link) => Entrance::from(Invite::parse(link, clock::now())?),
+            None => {
+                let look = |node: &mut Node, _| node.member();
+                Entrance::by_words(self.world().await?.inbox.look(look).await?)
+            }
+        };
+        self.check_free(entrance.circle).await?;
         let busy = EngineError::UnderWay("a backup");
         let backing_up = self
             .0
@@ -60,10 +99,10 @@ impl Engine {
         let (lines, receiver) = mpsc::channel(16);
         let (engine, patience) = (self.clone(), request.timeout_secs.unwrap_or(PATIENCE_SECS));
         tokio::spawn(async move {
-            let outcome = engine.change_circle(invite, patience, &lines).await;
+            let outcome = engine.change_circle(entrance, patience, &lines).await;
             drop((backing_up, fetching));
             let line = match outcome {
-                Ok((circle, by)) => engine.settle_in(circle, by, recovering, &lines).await,
+                Ok(by) => engine.settle_in(by, recovering, &lines).await,
                 Err(error) => Err(error),
             };
             let line = line.unwrap_or_else(|error| JoinLine::Failure(Failure::from(&error)));
@@ -74,11 +113,11 @@ impl Engine {
     }
 
     /// Refuses to leave a circle that has other members.
-    async fn check_free(&self, wanted: CircleId) -> Result<(), EngineError> {
+    async fn check_free(&self, wanted: Option<CircleId>) -> Result<(), EngineError> {
         let world = self.world().await?;
         let look = |node: &mut Node, _| (node.identity().circle, node.friends());
         match world.inbox.look(look).await? {
-            (Some(circle), _) if circle == wanted => Err(EngineError::AlreadyIn),
+            (Some(circle), _) if Some(circle) == wanted => Err(EngineError::AlreadyIn),
             (Some(_), friends) if friends > 0 => Err(EngineError::CircleInUse),
             _ => Ok(()),
         }
@@ -87,17 +126,16 @@ impl Engine {
     /// Leaves the present circle, knocks, and goes back to a circle of one if nobody lets us in.
     async fn change_circle(
         &self,
-        invite: Invite,
+        entrance: Entrance,
         patience: u64,
         lines: &Lines,
-    ) -> Result<(CircleId, DeviceId), EngineError> {
-        let circle = invite.circle;
+    ) -> Result<DeviceId, EngineError> {
         let mut live = self.0.live.write().await;
         let old = live.take().ok_or(EngineError::Gone)?.stop().await;
         let (node, store) = blocking(move || outside(&old)).await?;
         drop(live);
         self.start(node, store, true).await?;
-        let outcome = self.knock(invite, patience, lines).await;
+        let outcome = self.knock(entrance, patience, lines).await;
         if outcome.is_err() {
             let mut live = self.0.live.write().await;
             let old = live.take().ok_or(EngineError::Gone)?.stop().await;
@@ -105,28 +143,27 @@ impl Engine {
             drop(live);
             self.start(node, store, self.0.online).await?;
         }
-        outcome.map(|by| (circle, by))
+        outcome
     }
 
     /// Knocks until somebody lets us in, and returns whose device did.
     async fn knock(
         &self,
-        invite: Invite,
+        entrance: Entrance,
         patience: u64,
         lines: &Lines,
     ) -> Result<DeviceId, EngineError> {
         let mut notices = self.notices();
-        let gate = Gate::Invite(invite.secret.id());
-        let Invite {
+        let Entrance {
             circle,
+            gate,
             secret,
             doors,
-            ..
-        } = invite;
+        } = entrance;
         let knock = Command::Knock {
             circle,
             gate,
-            secret: Some(secret),
+            secret,
             doors,
         };
         self.command(knock).await?;
@@ -148,7 +185,6 @@ impl Engine {
     /// Waits until we know the circle, and a recovered member its keys.
     async fn settle_in(
         &self,
-        circle: CircleId,
         by: DeviceId,
         recovering: bool,
         lines: &Lines,
@@ -179,6 +215,8 @@ impl Engine {
         }
         self.publish_newest().await?;
         let recovered = recovering && keys;
+        let look = |node: &mut Node, _| node.circle().id();
+        let circle = world.inbox.look(look).await?;
         Ok(JoinLine::Summary {
             circle,
             by: host,

@@ -201,7 +201,7 @@ impl Life {
             let id = secret.id();
             let petname = format!("person {}", self.world.stations[guest].person);
             self.world.command(door, Command::Invite { id, petname });
-            let circle = self.world.stations[door].node.circle().id();
+            let circle = Some(self.world.stations[door].node.circle().id());
             let doors = vec![(self.world.stations[door].device, Vec::new())];
             let knock = Command::Knock {
                 circle,

@@ -138,7 +138,7 @@ pub(super) fn crowd(count: u8) -> (World, DeviceId, Vec<DeviceId>) {
         };
         let knock = crate::message::Knock {
             version: crate::message::PROTOCOL_VERSION,
-            circle: claim.circle,
+            circle: Some(claim.circle),
             invite: Some(id),
             card: guest.card.clone(),
             certificate: guest.certificate.clone(),
