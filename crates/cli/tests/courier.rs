@@ -5,6 +5,7 @@
 mod circle;
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -44,7 +45,13 @@ fn plug_in(device: &mut Device, disk: &Path, also: impl Fn(&Device) -> bool) {
 
 /// Two members who know each other, and whose nodes are off.
 fn two(circle: &Circle) -> (Device, Device) {
-    let (mut ada, _) = circle.founder("ada");
+    let (ada, bo, _) = two_and_words(circle);
+    (ada, bo)
+}
+
+/// The same, and the words of the first.
+fn two_and_words(circle: &Circle) -> (Device, Device, String) {
+    let (mut ada, words) = circle.founder("ada");
     ada.start();
     let mut bo = circle.guest(&ada, "bo");
     ada.wait_until("with bo", |status| status["members"][0]["petname"] == "bo");
@@ -53,7 +60,7 @@ fn two(circle: &Circle) -> (Device, Device) {
     });
     bo.stop();
     ada.stop();
-    (ada, bo)
+    (ada, bo, words)
 }
 
 /// Makes a folder with 72 MiB, and an empty disk.
@@ -271,4 +278,66 @@ fn a_disk_from_hostile_hands_costs_a_trip_and_nothing_else() {
     plug_in(&mut ada, &disk, |_| true);
     assert_eq!(ada.status()["safe"], true);
     assert_eq!(fs::read(&outside).unwrap(), b"not to be touched");
+}
+
+/// The house is gone, the disk was elsewhere: it tells its owner whom to meet, and nobody else anything.
+#[test]
+fn the_words_and_a_disk_know_the_way_home() {
+    let circle = Circle::new();
+    let (mut ada, mut bo, words) = two_and_words(&circle);
+    let (folder, disk) = folder_and_disk(&circle);
+    let at = disk.to_str().unwrap();
+    ada.ok(&["courier", "init", at]);
+    ada.run(&["backup", folder.to_str().unwrap()]);
+    for device in [&mut ada, &mut bo] {
+        plug_in(device, &disk, |_| true);
+    }
+    plug_in(&mut ada, &disk, |ada| ada.status()["safe"] == true);
+    let files = |at: &Path| {
+        let found = contents(at).into_iter();
+        let relative =
+            |(path, bytes): (PathBuf, _)| (path.strip_prefix(at).unwrap().to_owned(), bytes);
+        found.map(relative).collect::<BTreeMap<_, _>>()
+    };
+    let before = files(&folder);
+    for lost in [&ada.home, &folder] {
+        fs::remove_dir_all(lost).unwrap();
+    }
+
+    let (_, other) = circle.founder("cleo");
+    let mut again = circle.device("again");
+    again
+        .run_with(&["recover", "--courier", at], &format!("{other}\n"))
+        .refused(1, "did not make it");
+    let nothing = circle.path("nothing");
+    fs::create_dir(&nothing).unwrap();
+    again
+        .run_with(
+            &["recover", "--courier", nothing.to_str().unwrap()],
+            &format!("{words}\n"),
+        )
+        .refused(1, "");
+    assert!(!again.home.join("identity").exists());
+
+    again.ok_with(&["recover", "--courier", at], &format!("{words}\n"));
+    again.start_with(&["--path", at]);
+    let started = Instant::now();
+    loop {
+        let run = again.run(&["retrace"]);
+        if run.code == Some(0) && run.last()["packs"].as_u64() > Some(0) {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{run:?}\n{}", again.log());
+        thread::sleep(Duration::from_millis(100));
+    }
+    // Nobody was met so far.
+    assert!(!again.log().contains("\"met\""), "{}", again.log());
+    bo.start();
+    let to = circle.path("back");
+    again.run(&["restore", "--to", to.to_str().unwrap()]);
+    let started = Instant::now();
+    while files(&to.join("docs")) != before {
+        assert!(started.elapsed() < PATIENCE, "{}", again.log());
+        thread::sleep(Duration::from_millis(100));
+    }
 }

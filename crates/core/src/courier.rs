@@ -25,7 +25,7 @@ use crate::{
     codec::{DecodeError, Signed, Statement, decode, encode},
     entry::SignedEntry,
     id::{DeviceId, EntryHash, MemberId, ShardId},
-    key::{self, context},
+    key::{self, Root, context},
     limits,
     message::GroupProof,
     proof,
@@ -36,6 +36,8 @@ use crate::{
 pub const COURIER_VERSION: u16 = 1;
 /// First bytes of a label: a disk may be known as Carryall's, not whose it is.
 pub const LABEL_MAGIC: &[u8; 7] = b"CRYDISK";
+/// Length of the circle's secret sealed to somebody: HPKE's encapsulated key, the secret, the tag.
+const WAY_BACK_BYTES: usize = 32 + 32 + 16;
 /// Longest label, in bytes: room for what newer versions may add.
 pub const LABEL_BYTES_MAX: usize = 16 << 10;
 /// Longest bill, in bytes.
@@ -79,8 +81,6 @@ pub struct Label {
     pub card: Signed<CourierCard>,
     /// The courier's signing key, sealed to its owner's inventory key.
     pub secret: Vec<u8>,
-    /// The circle's secret, sealed to its owner's recovery key: the 12 words open the disk.
-    pub way_back: Vec<u8>,
 }
 
 /// Why a label can't be read.
@@ -95,6 +95,38 @@ pub enum LabelError {
     /// Another circle's.
     #[error("it belongs to another circle")]
     ForeignCircle,
+    /// Somebody else's words.
+    #[error("whoever has these words did not make it")]
+    ForeignWords,
+}
+
+/// A label taken apart: magic, version, salt, a check of the key, the way back, the sealed rest.
+struct Parts<'a> {
+    salt: &'a [u8; 32],
+    check: &'a [u8; 16],
+    /// The circle's secret, sealed to its owner's recovery key: the 12 words open the disk.
+    way_back: &'a [u8; WAY_BACK_BYTES],
+    sealed: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(bytes: &'a [u8]) -> Result<Self, LabelError> {
+        let rest = bytes.strip_prefix(LABEL_MAGIC).ok_or(LabelError::Damaged)?;
+        let (version, rest) = rest.split_first_chunk::<2>().ok_or(LabelError::Damaged)?;
+        let version = u16::from_le_bytes(*version);
+        if version > COURIER_VERSION {
+            return Err(LabelError::TooNew(version));
+        }
+        let (salt, rest) = rest.split_first_chunk().ok_or(LabelError::Damaged)?;
+        let (check, rest) = rest.split_first_chunk().ok_or(LabelError::Damaged)?;
+        let (way_back, sealed) = rest.split_first_chunk().ok_or(LabelError::Damaged)?;
+        Ok(Self {
+            salt,
+            check,
+            way_back,
+            sealed,
+        })
+    }
 }
 
 /// For whom a new courier's secrets are sealed.
@@ -135,39 +167,43 @@ impl Label {
         let label = Self {
             card: Signed::new(&card, &signing),
             secret: key::seal_to(readers.inventory, for_owner, &*secret, rng)?,
-            way_back: key::seal_to(readers.recovery, for_words, readers.circle_secret, rng)?,
         };
+        let way_back = key::seal_to(readers.recovery, for_words, readers.circle_secret, rng)?;
         let key = DiskKey::new(readers.circle_secret, &salt);
-        let written = label.to_bytes(&key, &salt);
+        let written = label.to_bytes(&key, &salt, &way_back);
         Ok((label, written))
     }
 
-    /// Returns how the label is written: magic, version, salt, a check of the key, the sealed rest.
-    fn to_bytes(&self, key: &DiskKey, salt: &[u8; 32]) -> Vec<u8> {
+    /// Returns how the label is written; see [`Parts`].
+    fn to_bytes(&self, key: &DiskKey, salt: &[u8; 32], way_back: &[u8]) -> Vec<u8> {
         let mut bytes = LABEL_MAGIC.to_vec();
         bytes.extend_from_slice(&COURIER_VERSION.to_le_bytes());
         bytes.extend_from_slice(salt);
         bytes.extend_from_slice(&key.check());
+        bytes.extend_from_slice(way_back);
         bytes.extend_from_slice(&key.seal(b"label", &encode(self)));
         bytes
     }
 
+    /// Returns the circle's secret from a label, by the words of the disk's owner. Only they can tell
+    /// that it is theirs.
+    pub fn way_back(bytes: &[u8], words: &Root) -> Result<Zeroizing<[u8; 32]>, LabelError> {
+        let sealed = Parts::of(bytes)?.way_back;
+        let info = context::COURIER_WAY_BACK.as_bytes();
+        let secret = key::open_with(words.recovery_secret(), info, sealed);
+        let secret = secret.ok().and_then(|it| it.try_into().ok());
+        secret.map(Zeroizing::new).ok_or(LabelError::ForeignWords)
+    }
+
     /// Reads a label with the circle's secret. Returns the key of everything else on the disk.
     pub fn open(bytes: &[u8], circle_secret: &[u8; 32]) -> Result<(Self, DiskKey), LabelError> {
-        let rest = bytes.strip_prefix(LABEL_MAGIC).ok_or(LabelError::Damaged)?;
-        let (version, rest) = rest.split_first_chunk::<2>().ok_or(LabelError::Damaged)?;
-        let version = u16::from_le_bytes(*version);
-        if version > COURIER_VERSION {
-            return Err(LabelError::TooNew(version));
-        }
-        let (salt, rest) = rest.split_first_chunk::<32>().ok_or(LabelError::Damaged)?;
-        let (check, sealed) = rest.split_first_chunk::<16>().ok_or(LabelError::Damaged)?;
-        let key = DiskKey::new(circle_secret, salt);
-        if key.check() != *check {
+        let parts = Parts::of(bytes)?;
+        let key = DiskKey::new(circle_secret, parts.salt);
+        if key.check() != *parts.check {
             return Err(LabelError::ForeignCircle);
         }
         let plain = key
-            .open(b"label", sealed)
+            .open(b"label", parts.sealed)
             .map_err(|SealError| LabelError::Damaged)?;
         let label = decode("courier label", &plain).map_err(|_| LabelError::Damaged)?;
         Ok((label, key))

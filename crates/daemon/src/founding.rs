@@ -6,13 +6,18 @@
 use std::{path::Path, sync::Arc};
 
 use carryall_core::{
-    entry::{Body, Certified, DeviceClass, SignedEntry, WrapTarget},
+    courier::Label,
+    entry::{Body, Certified, DeviceClass, Entry, SignedEntry, WrapTarget},
     feed::Author,
     id::{CircleId, DeviceId, MemberId},
     key::{self, Identity, Names, Words},
     node,
 };
-use carryall_store::{os_disk::OsDisk, vault::Vault};
+use carryall_store::{
+    courier::{self, Courier, CourierError, DIRECTORY, beneath::Beneath},
+    os_disk::OsDisk,
+    vault::Vault,
+};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use zeroize::Zeroizing;
 
@@ -70,6 +75,45 @@ pub fn recover(home: &Path, words: &str, naming: &Naming) -> Result<MemberId, En
     Ok(root.member())
 }
 
+/// Makes a vault for a member who lost every device, out of the words and a courier that they made: what
+/// lies on it tells the circle and, once the node sees the disk, everything that the feeds know. Blocks on
+/// the disk.
+pub fn recover_by_courier(
+    home: &Path,
+    words: &str,
+    naming: &Naming,
+    place: &Path,
+) -> Result<MemberId, EngineError> {
+    let (root, seed, now) = (Words::parse(words)?.root(), random()?, clock::now());
+    let disk = Beneath::open(place).map_err(EngineError::CourierPlace)?;
+    let label = courier::read_label(&disk, Path::new(DIRECTORY))?;
+    let secret = Label::way_back(&label, &root).map_err(CourierError::from)?;
+    let (disk, _) = Courier::open(Arc::new(disk), Path::new(DIRECTORY), &secret)?;
+    let mut circle = None;
+    let mut look = |entries: Vec<SignedEntry>| {
+        for entry in entries.iter().filter_map(|it| it.verify().ok()) {
+            if certified_member(&entry) == Some(root.member()) {
+                circle.get_or_insert(entry.circle);
+            }
+        }
+    };
+    disk.read_feeds(&mut look, &mut |what| tracing::warn!(what, "courier"))?;
+    let mut identity = Identity::recover(&root, seed, naming.names(), DeviceClass::Laptop, now)?;
+    identity.circle = Some(circle.ok_or(EngineError::CourierWithoutFeeds)?);
+    identity.circle_secret = *secret;
+    Vault::create(Arc::new(OsDisk), home, identity)?;
+    Ok(root.member())
+}
+
+/// Returns who says that the author of an entry is theirs.
+fn certified_member(entry: &Entry) -> Option<MemberId> {
+    let Ok(Body::Certified(body)) = Body::from_entry(entry) else {
+        return None;
+    };
+    let certificate = body.certificate.verify().ok()?;
+    (certificate.device == entry.device).then_some(certificate.member)
+}
+
 /// Founds a circle for the device of a vault that is in none. The identity names it last: cut short
 /// before that, the next start founds another one.
 pub(crate) fn found_circle(vault: &Vault) -> Result<CircleId, EngineError> {
@@ -115,10 +159,11 @@ pub(crate) fn beginning(
         beacon_seed: identity.beacon_seed,
     });
     let mut entries = Vec::new();
-    for body in [certified, Body::Card(identity.card.clone())] {
-        entries.push(author.write(clock::now(), &body)?);
-    }
+    entries.push(author.write(clock::now(), &certified)?);
+    // One that is recovered has no keys of its own to tell others.
     if !identity.vault.is_empty() {
+        let card = Body::Card(identity.card.clone());
+        entries.push(author.write(clock::now(), &card)?);
         entries.push(write_wraps(identity, &mut author)?);
     }
     Ok(entries)

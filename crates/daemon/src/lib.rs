@@ -29,4 +29,4 @@ mod usual;
 mod watch;
 
 pub use engine::{Engine, EngineError, OpenOptions, open};
-pub use founding::{Founded, Naming, found, recover};
+pub use founding::{Founded, Naming, found, recover, recover_by_courier};

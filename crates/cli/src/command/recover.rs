@@ -46,6 +46,27 @@ pub(crate) fn run(context: &Context, args: RecoverArgs) -> Result<Exit, CommandE
     Ok(Exit::Done)
 }
 
+/// Comes back by a courier: nobody has to be near.
+fn by_courier(
+    context: &Context,
+    words: &str,
+    args: &RecoverArgs,
+    place: &Path,
+) -> Result<Exit, CommandError> {
+    let naming = naming(args.name.clone());
+    let member = founding::recover_by_courier(&context.home, words, &naming, place)?;
+    context.ui.say(format!(
+        "Welcome back: you are member {}, and this disk knows your circle.",
+        member.short()
+    ));
+    context.ui.say(format!(
+        "Next: carryall run --path '{}' (leave it running): your keys come from the disk, and \
+         carryall retrace says whom to meet.",
+        place.display()
+    ));
+    Ok(Exit::Done)
+}
+
 /// Asks for the words until they are right, as long as somebody is there to ask.
 fn words(context: &Context) -> Result<String, CommandError> {
     let mut attempt = 1;

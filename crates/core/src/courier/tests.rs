@@ -79,11 +79,15 @@ fn a_label_is_opened_by_its_circle_alone() {
 
 #[test]
 fn the_words_open_the_disk() {
-    let (label, _) = label();
+    let (label, written) = label();
     let root = Words::generate([2; 16]).root();
-    let info = context::COURIER_WAY_BACK.as_bytes();
-    let found = key::open_with(root.recovery_secret(), info, &label.way_back).unwrap();
-    assert_eq!(found, SECRET);
+    assert_eq!(*Label::way_back(&written, &root).unwrap(), SECRET);
+    let other = Words::generate([3; 16]).root();
+    let foreign = Label::way_back(&written, &other).unwrap_err();
+    assert_eq!(foreign, LabelError::ForeignWords);
+    for cut in 0..57 + WAY_BACK_BYTES {
+        assert!(Label::way_back(&written[..cut], &root).is_err(), "{cut}");
+    }
     let info = context::COURIER_SECRET.as_bytes();
     let secret = key::open_with(root.recovery_secret(), info, &label.secret).unwrap();
     let secret: [u8; 32] = secret.try_into().unwrap();

@@ -130,8 +130,11 @@ pub enum EngineError {
     #[error("you have a courier called '{0}' already; nothing was changed")]
     CourierNameTaken(String),
     /// The place for a courier can't be used.
-    #[error("can't make a courier there: {0}")]
+    #[error("can't use that place for a courier: {0}")]
     CourierPlace(#[source] io::Error),
+    /// A courier tells nothing of the one who wants to come back by it.
+    #[error("no feed of yours lies on this courier, so it can't tell your circle")]
+    CourierWithoutFeeds,
     /// A courier can't be made or used.
     #[error(transparent)]
     Courier(#[from] CourierError),
