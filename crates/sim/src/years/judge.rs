@@ -6,7 +6,10 @@ use carryall_core::{
     time::{Span, Timestamp},
 };
 
-use super::life::{LOOK_EVERY, Life, Slip};
+use super::{
+    life::{LOOK_EVERY, Life, Slip},
+    station::Rescue,
+};
 use crate::checker::Violation;
 
 /// Packs that are older have settled.
@@ -27,7 +30,7 @@ impl Life {
             let desk = self.desk_of(pack.owner);
             let has = |at: usize| {
                 let it = &self.world.stations[at];
-                let missing = it.rescue.as_ref().is_some_and(|(_, wanted)| {
+                let missing = it.rescue.as_ref().is_some_and(|Rescue { wanted, .. }| {
                     wanted.is_empty() || wanted.contains(&pack.record.id)
                 });
                 !it.gone && !missing
@@ -53,7 +56,7 @@ impl Life {
             let id = pack.record.id;
             self.world.packs.all[number].lost = true;
             for station in &mut self.world.stations {
-                if let Some((_, wanted)) = &mut station.rescue {
+                if let Some(Rescue { wanted, .. }) = &mut station.rescue {
                     wanted.remove(&id);
                 }
             }
@@ -174,7 +177,7 @@ impl Life {
         self.world.score.never = open.count() as u64;
         let waiting = self.seats.iter().flatten().filter(|at| {
             let it = &self.world.stations[**at];
-            let since = it.rescue.as_ref().map(|it| it.0);
+            let since = it.rescue.as_ref().map(|it| it.since);
             since.is_some_and(|since| now.since(since) >= Span::days(30)) && !it.gone
         });
         self.world.score.unrestored = waiting.count() as u64;

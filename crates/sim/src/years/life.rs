@@ -17,7 +17,7 @@ use super::{
     fate::Blow,
     packs::{Condition, WEIGHT},
     score::Score,
-    station::{Station, forget_verified},
+    station::{Foretold, Rescue, Station, forget_verified},
     trace::{Happening, Trace},
     world::World,
 };
@@ -235,8 +235,16 @@ impl Life {
         let mine = self.world.packs.all.iter().filter(|it| it.owner == me);
         let back = mine.filter(|it| !it.released && !it.lost && it.is_rebuildable(true));
         let mut packs: Vec<_> = back.map(|it| it.record.clone()).collect();
-        if let Some((_, wanted)) = &mut self.world.stations[station].rescue {
-            *wanted = packs.iter().map(|it| it.id).collect();
+        let now = self.world.now;
+        let it = &mut self.world.stations[station];
+        if let Some(rescue) = &mut it.rescue {
+            rescue.wanted = packs.iter().map(|it| it.id).collect();
+            let way = it.node.way_home(packs.iter(), now);
+            rescue.foretold = Some(Foretold {
+                at: now,
+                by: way.by,
+                at_the_latest: way.at_the_latest,
+            });
             // What says where everything is comes first, then the newest.
             packs.reverse();
             packs.sort_by_key(|it| it.kind != PackKind::Metadata);
@@ -269,10 +277,14 @@ impl Life {
         self.look_after(station);
         let now = self.world.now;
         let it = &mut self.world.stations[station];
-        let done = |(_, wanted): &(Timestamp, BTreeSet<PackId>)| wanted.is_empty();
-        if it.settled && it.rescue.as_ref().is_some_and(done) {
-            let since = it.rescue.take().map_or(now, |it| it.0);
-            self.world.score.restored(now.since(since));
+        if !it.settled {
+            return;
+        }
+        if let Some(rescue) = it.rescue.take_if(|it| it.wanted.is_empty()) {
+            self.world.score.restored(now.since(rescue.since));
+            if let Some(foretold) = rescue.foretold {
+                self.world.score.came_true(foretold, now);
+            }
         }
     }
 
@@ -389,7 +401,11 @@ impl Life {
         let station = self.set_up(machine, false);
         let now = self.world.now;
         let it = &mut self.world.stations[station];
-        it.rescue = it.is_desk.then_some((now, BTreeSet::new()));
+        it.rescue = it.is_desk.then_some(Rescue {
+            since: now,
+            wanted: BTreeSet::new(),
+            foretold: None,
+        });
         if let Some(spot) = self.machine(machine).stands {
             self.world.wake(station, spot);
             self.admit_at(station);

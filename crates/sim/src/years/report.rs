@@ -158,6 +158,15 @@ impl fmt::Display for Years {
                 ours.runs,
                 100.0 * ours.settled(),
             )?;
+            let (count, [foretold, after], [likely, latest]) = ours.forecasts();
+            write!(
+                f,
+                " Of {count} restores that took a day or more, the middle was foretold as {} and took {}; {:.0} % were over by the time called likely, {:.0} % by that called the latest.",
+                days(foretold),
+                days(after),
+                100.0 * likely,
+                100.0 * latest,
+            )?;
         }
         Ok(())
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use carryall_core::time::{Span, Timestamp};
 
+use super::station::Foretold;
+
 /// Sums over runs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Score {
@@ -33,12 +35,23 @@ pub(super) struct Score {
     restores: Vec<u32>,
     /// Restores that were not over at the end.
     pub(super) unrestored: u64,
+    /// Restores that took a while, as foretold at their beginning and as they were, in seconds from
+    /// then. What no habit told is foretold as never.
+    foretold: Vec<Forecast>,
     /// Links that came up.
     pub(super) links: u64,
     /// Ends of encounters, each of which knew who the other is.
     pub(super) hellos: u64,
     /// Machines that dropped shards: when, and when they were named first.
     cheats: BTreeMap<(u64, usize), (Timestamp, Option<Timestamp>)>,
+}
+
+/// What was foretold of one restore, and what became of it, in days.
+#[derive(Clone, Copy, Debug)]
+struct Forecast {
+    by: f64,
+    at_the_latest: f64,
+    after: f64,
 }
 
 impl Score {
@@ -49,6 +62,20 @@ impl Score {
 
     pub(super) fn restored(&mut self, after: Span) {
         self.restores.push(seconds(after));
+    }
+
+    /// A restore is over of which something was foretold. One that was over on the same day tells
+    /// nothing of forecasts.
+    pub(super) fn came_true(&mut self, foretold: Foretold, now: Timestamp) {
+        let since = |at: Timestamp| days(seconds(at.since(foretold.at)));
+        let forecast = Forecast {
+            by: foretold.by.map_or(f64::INFINITY, since),
+            at_the_latest: foretold.at_the_latest.map_or(f64::INFINITY, since),
+            after: since(now),
+        };
+        if forecast.after >= 1.0 {
+            self.foretold.push(forecast);
+        }
     }
 
     pub(super) fn moved(&mut self, far: bool, bytes: u64) {
@@ -84,6 +111,7 @@ impl Score {
         self.pack_days += other.pack_days;
         self.restores.extend(other.restores);
         self.unrestored += other.unrestored;
+        self.foretold.extend(other.foretold);
         self.links += other.links;
         self.hellos += other.hellos;
         add(&mut self.midnight, &other.midnight);
@@ -111,6 +139,28 @@ impl Score {
         restores.extend(std::iter::repeat_n(f64::INFINITY, never));
         restores.sort_by(f64::total_cmp);
         restores
+    }
+
+    /// Returns how many forecasts there are of restores, their middle, the middle of what became of
+    /// them in days, and the shares that were over by what was foretold as likely and as the latest.
+    pub(super) fn forecasts(&self) -> (usize, [f64; 2], [f64; 2]) {
+        let middle = |value: fn(&Forecast) -> f64| {
+            let mut all: Vec<f64> = self.foretold.iter().map(value).collect();
+            all.sort_by(f64::total_cmp);
+            quantile(&all, 500)
+        };
+        let count = self.foretold.len();
+        let share = |value: fn(&Forecast) -> bool| {
+            self.foretold.iter().filter(|it| value(it)).count() as f64 / count.max(1) as f64
+        };
+        (
+            count,
+            [middle(|it| it.by), middle(|it| it.after)],
+            [
+                share(|it| it.after <= it.by),
+                share(|it| it.after <= it.at_the_latest),
+            ],
+        )
     }
 
     /// Returns packs lost that had been safe, per million years of a pack.

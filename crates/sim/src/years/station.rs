@@ -48,8 +48,29 @@ pub(super) struct Station {
     pub(super) partial: HashMap<ShardId, u32>,
     /// Shards of own packs that came.
     pub(super) fetched: HashMap<PackId, BTreeSet<u8>>,
-    /// What is to come back after a loss, and since when.
-    pub(super) rescue: Option<(Timestamp, BTreeSet<PackId>)>,
+    /// A restore that is under way.
+    pub(super) rescue: Option<Rescue>,
+}
+
+/// What comes back after a loss.
+#[derive(Debug)]
+pub(super) struct Rescue {
+    /// The first day of the new machine.
+    pub(super) since: Timestamp,
+    /// What is missing still.
+    pub(super) wanted: BTreeSet<PackId>,
+    /// What was foretold when it was asked for.
+    pub(super) foretold: Option<Foretold>,
+}
+
+/// When a restore will be over, as foretold at its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Foretold {
+    pub(super) at: Timestamp,
+    /// The middle of the futures.
+    pub(super) by: Option<Timestamp>,
+    /// Nine of ten of them.
+    pub(super) at_the_latest: Option<Timestamp>,
 }
 
 impl Station {

@@ -19,7 +19,7 @@ use super::{
     link::{Flight, Link, Way},
     packs::{Condition, Packs, WEIGHT},
     score::Score,
-    station::Station,
+    station::{Rescue, Station},
 };
 use crate::{queue::Queue, rng::Rng};
 
@@ -636,7 +636,7 @@ impl World {
                 }
             }
             Notice::Fetched { pack } => {
-                if let Some((_, wanted)) = &mut self.stations[me].rescue {
+                if let Some(Rescue { wanted, .. }) = &mut self.stations[me].rescue {
                     wanted.remove(&pack);
                 }
                 if let Some(pack) = self.packs.get(pack).filter(|_| self.stations[me].is_desk) {
