@@ -142,6 +142,32 @@ impl Meeting {
         ends && self.offset_minutes.unsigned_abs() <= OFFSET_MINUTES_MAX
     }
 
+    /// Returns the part of it that lies between two times, the first not included; nothing if none does.
+    /// Its amounts are taken for evenly spread.
+    pub(crate) fn between(&self, from: Timestamp, until: Timestamp) -> Option<Self> {
+        let (start, end) = (self.start.max(from), self.end().min(until));
+        let length = end.since(start);
+        if self.end() <= from || self.start > until || length == Span(0) && self.length > Span(0) {
+            return None;
+        }
+        let part = |amount: u64| {
+            let part = u128::from(amount) * u128::from(length.0) / u128::from(self.length.0.max(1));
+            u64::try_from(part).unwrap_or(amount)
+        };
+        let whole = length == self.length;
+        Some(match whole {
+            true => *self,
+            false => Self {
+                start,
+                length,
+                linked: Span(part(self.linked.0)),
+                sent: part(self.sent),
+                received: part(self.received),
+                ..*self
+            },
+        })
+    }
+
     /// Tells whether it was over a link that carries packs.
     pub(crate) const fn carries(&self) -> bool {
         matches!(self.class, LinkClass::Lan | LinkClass::Direct)
@@ -306,6 +332,29 @@ pub(crate) mod tests {
         later.start = first.end();
         later.network = Network::UNKNOWN;
         assert!(!first.continues_in(&later));
+    }
+
+    #[test]
+    fn a_meeting_that_goes_on_is_cut_where_one_wants() {
+        let whole = meeting();
+        let middle = whole.start + Span(whole.length.0 / 2);
+        assert_eq!(whole.between(Timestamp(0), whole.end()), Some(whole));
+        assert_eq!(whole.between(whole.end(), whole.end() + Span(9)), None);
+        assert_eq!(whole.between(Timestamp(0), whole.start), None);
+        let first = whole.between(Timestamp(0), middle).unwrap();
+        let second = whole.between(middle, whole.end() + Span(9)).unwrap();
+        assert_eq!((first.start, first.end()), (whole.start, middle));
+        assert_eq!(first.sent + second.sent, whole.sent);
+        assert!(first.continues_in(&second));
+        let mut both = first;
+        both.take(&second);
+        assert_eq!((both.start, both.end()), (whole.start, whole.end()));
+        let moment = Meeting {
+            length: Span(0),
+            ..whole
+        };
+        assert_eq!(moment.between(Timestamp(0), moment.start), Some(moment));
+        assert_eq!(moment.between(moment.start, moment.start + Span(9)), None);
     }
 
     proptest! {

@@ -24,7 +24,7 @@ const KIB: u64 = 1024;
 /// What one entry tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// All meetings that ended until then are told, in this entry or an earlier one.
+    /// What was met until then is told, in this entry or an earlier one.
     pub until: Timestamp,
     peers: Vec<Peer>,
 }

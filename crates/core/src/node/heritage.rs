@@ -1,6 +1,8 @@
 //! Heritage: habits outlive a device. It tells its owner's other devices whom it met, and what was told
 //! before a device was made, that device begins with: so a new one knows the way home after a loss.
 
+use alloc::vec::Vec;
+
 use super::{Node, feeds::Sealed};
 use crate::{
     codec::{decode, encode},
@@ -30,15 +32,14 @@ impl Node {
         self.heritage.look_at = self.now + limits::TELL_LOOK;
         // What another device of ours met is told already.
         let from = self.heritage.told.max(self.issued());
-        // A meeting that ended this lately may go on.
-        let until = Timestamp(self.now.0.saturating_sub(limits::MEETING_GAP.0));
-        let is_new = |it: &&Meeting| it.carries() && it.end() > from && it.end() <= until;
-        let new = || self.habits.meetings().filter(is_new);
-        let oldest = new().map(Meeting::end).min();
-        if oldest.is_none_or(|end| until.since(end) < limits::TELL_MEETINGS) {
+        let until = self.now;
+        let all = self.habits.meetings().filter(|it| it.carries());
+        let new: Vec<Meeting> = all.filter_map(|it| it.between(from, until)).collect();
+        let oldest = new.iter().map(|it| it.start).min();
+        if oldest.is_none_or(|start| until.since(start) < limits::TELL_MEETINGS) {
             return;
         }
-        let told = Told::new(until, new());
+        let told = Told::new(until, new.iter());
         let reader = self.identity.vault.inventory_public();
         let info = key::context::MEETINGS.as_bytes();
         if let Ok(sealed) = key::seal_to(&reader, info, &encode(&told), &mut self.rng) {
