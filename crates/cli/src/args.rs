@@ -348,8 +348,9 @@ pub(crate) struct RetraceArgs {}
 /// On a new machine: come back with your 12 words, near any friend or by an invite
 ///
 /// Asks for the words, then for an invite. With --nearby the words are enough: any friend whose node
-/// runs on the same network opens to who has them; so they are with a courier of yours. From standard input: the words on the first line,
-/// the invite on the second. Neither is ever taken from the command line.
+/// runs on the same network opens to who has them; so they are with a courier of yours. From standard
+/// input: the words on the first line, the invite on the second. Neither is ever taken from the command
+/// line.
 #[derive(Args, Debug)]
 pub(crate) struct RecoverArgs {
     /// Read the invite from this file
