@@ -407,6 +407,34 @@ fn a_restore_that_was_cut_off_goes_on() {
     assert_same(&folder, &out.join("data"));
 }
 
+/// Of years of photos those of last week are missed first.
+#[test]
+fn a_restore_asks_for_what_was_changed_last_first() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("data");
+    let home = Home::on_disk(&place.path().join("home"));
+    // The names say nothing of it: the newest comes neither first nor last among them.
+    let day = 86_400_000_000_000;
+    for (seed, name, age) in [(1, "a", 900), (2, "b", 3), (3, "c", 400)] {
+        let path = folder.join(name);
+        write(&path, &noise(seed, 6_000_000));
+        let now = fs::metadata(&path).unwrap().mtime() * 1_000_000_000;
+        set_mtime(&path, now - age * day);
+        // Each in a backup and so in packs of its own.
+        home.back_up(&[&folder]);
+    }
+    let context = home.context();
+    let library = Library::new(&context).unwrap();
+    let head = library.snapshots().unwrap();
+    let head = head.iter().max_by_key(|head| head.time).unwrap();
+    let record = library.snapshot(head.snapshot).unwrap();
+    let plan = Plan::new(&library, &record, b"/").unwrap();
+    let newest: Vec<_> = plan.packs().map(|pack| pack.newest).collect();
+    assert!(newest.len() >= 3, "{newest:?}");
+    assert!(newest.is_sorted_by(|one, next| one >= next), "{newest:?}");
+    assert!(newest[0] > newest[newest.len() - 1]);
+}
+
 #[test]
 fn packs_that_never_come_are_failures_and_the_rest_is_restored() {
     let place = tempfile::tempdir().unwrap();

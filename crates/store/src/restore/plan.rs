@@ -1,6 +1,9 @@
 //! What a restore will write, and which packs it needs for that, in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use carryall_core::{
     id::ChunkId,
@@ -72,7 +75,7 @@ pub struct Plan {
     pub(super) files: Vec<PlannedFile>,
     pub(super) links: Vec<PlannedLink>,
     pub(super) symlinks: Vec<PlannedSymlink>,
-    /// In the order of the trees, so that files become complete early.
+    /// What was changed last first, then in the order of the trees, so that files become complete early.
     pub(super) packs: Vec<PlannedPack>,
     pub(super) failed: Vec<Failed>,
 }
@@ -112,6 +115,7 @@ impl Plan {
         for pack in &mut plan.packs {
             pack.writes.sort_unstable();
         }
+        plan.packs.sort_by_key(|pack| Reverse(pack.record.newest));
         Ok(plan)
     }
 
