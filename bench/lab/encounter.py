@@ -100,8 +100,8 @@ def compare(lab, hub, a, b, folder):
     hub.down("to-b")
     times = []
     for _ in range(3):
-        one.until_alone()
-        other.until_alone()
+        one.restart()
+        other.restart()
         time.sleep(random.uniform(0.5, 12))
         began = time.monotonic()
         hub.up("to-b")

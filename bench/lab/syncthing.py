@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -71,17 +72,12 @@ class Syncthing:
             f"http://127.0.0.1:{self.port}/rest/{what}", self.key, check=False)
         return json.loads(done.stdout) if done.returncode == 0 else None
 
-    def connected(self):
-        found = self.ask("system/connections") or {"connections": {}}
-        return any(one["connected"] for id, one in found["connections"].items() if id != self.id)
-
-    def until_alone(self, patience=360):
-        """Waits until the node has given the other up."""
-        end = time.monotonic() + patience
-        while self.connected():
-            if time.monotonic() > end:
-                raise Broken(f"syncthing {self.name} stays connected")
-            time.sleep(1)
+    def restart(self):
+        """Ends the node and starts it again: over a dead link it may keep a connection for many minutes."""
+        for pid in [*children(self.node.pid), self.node.pid]:
+            os.kill(pid, signal.SIGKILL)
+        self.node.wait(20)
+        self.start()
 
     def until_scanned(self, files, patience=300):
         end = time.monotonic() + patience
