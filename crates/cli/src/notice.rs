@@ -36,11 +36,15 @@ impl Names {
             | Notice::Parted { member, .. }
             | Notice::Discarded { owner: member, .. }
             | Notice::Retrieved { owner: member, .. }
-            | Notice::Erased { owner: member, .. } => self.members.contains_key(member),
+            | Notice::Erased { owner: member, .. }
+            | Notice::Delivered { owner: member, .. } => self.members.contains_key(member),
             Notice::Proved { holder: device, .. }
             | Notice::NotProved { holder: device, .. }
             | Notice::Released { holder: device, .. }
             | Notice::NoRoom { holder: device, .. }
+            | Notice::Entrusted {
+                carrier: device, ..
+            }
             | Notice::Welcomed { by: device } => self.devices.contains_key(device),
             _ => true,
         }
@@ -80,6 +84,7 @@ const fn refused(reason: Refusal) -> &'static str {
         Refusal::DiskFull => "their disk is full",
         Refusal::Busy => "they are busy",
         Refusal::NotAMember => "they don't know us as a member",
+        Refusal::Unaddressed => "they don't know that it is for them",
     }
 }
 
@@ -223,6 +228,20 @@ pub(crate) fn sentence(notice: &Notice, names: &Names) -> String {
             bytes,
             failed,
         } => restored(*files, *bytes, *failed),
+        Notice::Entrusted {
+            carrier,
+            to,
+            shards,
+        } => format!(
+            "{} takes {shards} of our shards along for {}.",
+            names.device(carrier),
+            names.member(to)
+        ),
+        Notice::Delivered { owner, to, .. } => format!(
+            "{} has a shard of {}'s that we took along.",
+            names.member(to),
+            names.member(owner)
+        ),
         Notice::NoRoom { holder, reason } => {
             format!(
                 "{} takes nothing more: {}.",

@@ -151,6 +151,10 @@ pub enum Body {
     Courier(Signed<CourierCard>),
     /// 21: a sealed [`crate::told::Told`]: whom the author met.
     Met(Vec<u8>),
+    /// 22: a friend carries shards to a member.
+    Entrusted(Entrustment),
+    /// 23: it need not any more.
+    Recalled(Recall),
     /// A kind that this program does not know. Kept and passed on.
     Unknown(u16),
 }
@@ -177,6 +181,8 @@ impl Body {
             Self::Audited(body) => (18, encode(body)),
             Self::Courier(body) => (19, encode(body)),
             Self::Met(body) => (21, encode(body)),
+            Self::Entrusted(body) => (22, encode(body)),
+            Self::Recalled(body) => (23, encode(body)),
             Self::Unknown(kind) => (*kind, Vec::new()),
         }
     }
@@ -203,6 +209,8 @@ impl Body {
             18 => Self::Audited(decode("audits", bytes)?),
             19 => Self::Courier(decode("courier", bytes)?),
             21 => Self::Met(decode("told meetings", bytes)?),
+            22 => Self::Entrusted(decode("entrustment", bytes)?),
+            23 => Self::Recalled(decode("recall", bytes)?),
             kind => Self::Unknown(kind),
         })
     }
@@ -517,4 +525,39 @@ pub struct ForgetList {
     pub snapshots: Vec<SnapshotId>,
     /// Whether they are forgotten from now on, or listed again.
     pub forgotten: bool,
+}
+
+/// Parcels: shards of the author's member that a friend carries to another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entrustment {
+    /// Who carries them.
+    pub carrier: DeviceId,
+    /// To whom.
+    pub to: MemberId,
+    /// A [`ParcelList`] sealed to the carrier's sealing key.
+    pub to_carrier: Vec<u8>,
+    /// The same, sealed to the addressee's inventory key: it takes nothing else from the carrier.
+    pub to_addressee: Vec<u8>,
+    /// The same, sealed to the owner's inventory key: what is on its way, for all its devices.
+    pub to_owner: Vec<u8>,
+}
+
+/// Parcels that need not be carried any more. Whoever has them drops them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recall {
+    /// Who carries them.
+    pub carrier: DeviceId,
+    /// To whom.
+    pub to: MemberId,
+    /// A [`ParcelList`] sealed to the carrier's sealing key.
+    pub to_carrier: Vec<u8>,
+    /// The same, sealed to the owner's inventory key.
+    pub to_owner: Vec<u8>,
+}
+
+/// See [`Entrustment`] and [`Recall`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParcelList {
+    /// The shards, at most [`limits::ENTRUSTED_SHARDS_MAX`].
+    pub shards: Vec<Stem>,
 }

@@ -269,6 +269,13 @@ pub enum Event {
         /// The outcome.
         outcome: Result<(), TransferError>,
     },
+    /// Answer to [`Effect::DropParcels`]: these are gone. Others are tried again later.
+    ParcelsDropped {
+        /// Whose.
+        owner: MemberId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
     /// A visit at a courier is over; what was admitted in it and did not come does not come any more.
     VisitOver {
         /// The visit.
@@ -442,6 +449,11 @@ pub enum Sink {
         /// The owner.
         owner: MemberId,
     },
+    /// Among the parcels, durably: its owner entrusts it to us for somebody else.
+    Parcel {
+        /// The owner.
+        owner: MemberId,
+    },
     /// Into memory, for a pack of our own that is being fetched.
     Fetch {
         /// The pack.
@@ -456,6 +468,11 @@ pub enum Sink {
 pub enum Source {
     /// From the shelf.
     Shelf {
+        /// Its owner.
+        owner: MemberId,
+    },
+    /// From the parcels.
+    Parcel {
         /// Its owner.
         owner: MemberId,
     },
@@ -512,7 +529,8 @@ pub enum Effect {
         /// The connection.
         link: LinkId,
     },
-    /// See whether the shelf has room for this shard on the disk, and how much of it is here already.
+    /// See whether there is room for this shard on the disk, and how much of it is here already.
+    /// Answered by `Reserved`.
     Reserve {
         /// The connection.
         link: LinkId,
@@ -522,6 +540,8 @@ pub enum Effect {
         owner: MemberId,
         /// Its length.
         bytes: u32,
+        /// Whether it goes among the parcels instead of onto the shelf.
+        parcel: bool,
     },
     /// Take the peer's stream for this shard. Answered by `Received`.
     Receive {
@@ -601,6 +621,14 @@ pub enum Effect {
     },
     /// Remove shards from the trash for good. Answered by `Erased`.
     Erase {
+        /// Whose.
+        owner: MemberId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
+    /// Remove parcels for good, after the entries that were to be appended before. Answered by
+    /// `ParcelsDropped`.
+    DropParcels {
         /// Whose.
         owner: MemberId,
         /// Which.
@@ -719,6 +747,24 @@ pub enum Notice {
         shard: ShardId,
         /// Its length.
         bytes: u32,
+    },
+    /// A friend carries shards of ours to somebody else.
+    Entrusted {
+        /// The friend's device.
+        carrier: DeviceId,
+        /// To whom.
+        to: MemberId,
+        /// How many.
+        shards: u32,
+    },
+    /// A shard that we carried for a friend has arrived.
+    Delivered {
+        /// Whose it is.
+        owner: MemberId,
+        /// To whom.
+        to: MemberId,
+        /// The shard.
+        shard: ShardId,
     },
     /// A friend proved that it holds shards of ours.
     Proved {

@@ -53,6 +53,12 @@ impl Indices {
         (self.0 != 0).then(|| u8::try_from(self.0.trailing_zeros()).unwrap_or(u8::MAX))
     }
 
+    /// Returns the greatest index, if any.
+    pub fn last(self) -> Option<u8> {
+        let top = self.0.checked_ilog2()?;
+        u8::try_from(top).ok()
+    }
+
     /// Returns the set of the first `n` indices.
     pub fn first_n(n: u8) -> Self {
         Self(

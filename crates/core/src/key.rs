@@ -55,6 +55,8 @@ pub mod context {
     pub const MEETINGS: &str = "carryall 2026 meetings v1";
     /// HPKE: shards that an owner releases, for their holder and for the owner's other devices.
     pub const RELEASE: &str = "carryall 2026 release v1";
+    /// HPKE: shards that a friend carries, for it, for whom they are, and for the owner's devices.
+    pub const PARCELS: &str = "carryall 2026 parcels v1";
     /// HPKE: snapshots that an owner forgets, for itself.
     pub const FORGET: &str = "carryall 2026 forget v1";
     /// The circle's secret and a courier's salt to all keys of that disk.
@@ -67,7 +69,7 @@ pub mod context {
     pub const RECEIPT_PROOF: &str = "carryall 2026 receipt proof v1";
 
     /// All of them, so that a test can see that no two are equal.
-    pub const ALL: [&str; 21] = [
+    pub const ALL: [&str; 22] = [
         ROOT_SIGN,
         RECOVERY,
         RENDEZVOUS,
@@ -84,6 +86,7 @@ pub mod context {
         AUDITS,
         MEETINGS,
         RELEASE,
+        PARCELS,
         FORGET,
         COURIER,
         COURIER_SECRET,

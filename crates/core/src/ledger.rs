@@ -8,7 +8,7 @@ use core::ops::Bound;
 
 use crate::{
     event::LinkId,
-    id::{MemberId, ShardId},
+    id::{MemberId, ShardId, Stem},
     message::Refusal,
     trash::{Trash, Trashed},
 };
@@ -135,7 +135,7 @@ impl Ledger {
         {
             return Err(Refusal::Busy);
         }
-        if self.bytes_of(owner) + self.reserved_of(owner) + u64::from(bytes) > grant {
+        if self.promised_of(owner) + u64::from(bytes) > grant {
             return Err(Refusal::OfferUsedUp);
         }
         self.reserved.insert((link, shard), (owner, bytes));
@@ -166,6 +166,22 @@ impl Ledger {
     /// Returns the length of a shard that is on the shelf for `owner`.
     pub fn kept_length(&self, owner: MemberId, shard: ShardId) -> Option<u32> {
         self.kept.get(&owner)?.get(&shard).copied()
+    }
+
+    /// Returns the shard of an owner on the shelf whose id begins so, and its length.
+    pub fn by_stem(&self, owner: MemberId, stem: Stem) -> Option<(ShardId, u32)> {
+        let mut first = ShardId([0; 32]);
+        first.0[..stem.0.len()].copy_from_slice(&stem.0);
+        let (shard, bytes) = self.kept.get(&owner)?.range(first..).next()?;
+        (shard.stem() == stem).then_some((*shard, *bytes))
+    }
+
+    /// Returns all shards on the shelf, with their owners and lengths.
+    pub fn kept(&self) -> impl Iterator<Item = (MemberId, ShardId, u32)> {
+        self.kept.iter().flat_map(|(owner, kept)| {
+            kept.iter()
+                .map(move |(shard, bytes)| (*owner, *shard, *bytes))
+        })
     }
 
     /// Returns the shard that is kept next to one, in an order without an end; nothing if none is kept.
@@ -212,6 +228,11 @@ impl Ledger {
     pub fn bytes_of(&self, owner: MemberId) -> u64 {
         let kept = self.kept_bytes.get(&owner).copied().unwrap_or(0);
         kept + self.trash.bytes_of(owner) + self.going.bytes_of(owner)
+    }
+
+    /// Returns how many bytes are kept for `owner`, and promised to be taken.
+    pub fn promised_of(&self, owner: MemberId) -> u64 {
+        self.bytes_of(owner) + self.reserved_of(owner)
     }
 
     fn reserved_of(&self, owner: MemberId) -> u64 {

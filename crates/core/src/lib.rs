@@ -37,6 +37,7 @@ pub mod name;
 pub mod node;
 pub mod outlook;
 pub mod pack;
+pub mod parcel;
 pub mod placement;
 pub mod plan;
 pub mod policy;

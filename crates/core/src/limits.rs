@@ -88,6 +88,21 @@ pub const SENDS_IN_FLIGHT_MAX: usize = 4;
 pub const FETCHES_IN_FLIGHT_MAX: usize = 4;
 /// Packs being fetched at a time, over all peers. Bounds the memory of a restore.
 pub const PACKS_IN_FLIGHT_MAX: usize = 5;
+/// Parcels that are carried for an owner take no more than this part of what is offered to it, and lie
+/// within that. They give way to what is to be kept for the owner.
+pub const CARRY_PART: u64 = 10;
+/// Most friends who carry the same shard to the same member. A second one shortens no wait, and takes
+/// its room all the same; see docs/performance.md.
+pub const CARRIERS_MAX: usize = 1;
+/// A parcel is carried for so long. Whoever was not met by then is hardly met at all.
+pub const PARCEL_VALID: Span = Span::days(30);
+/// A parcel whose bill is not known here is kept for so long: its owner writes it within seconds, but
+/// the link may break before.
+pub const UNBILLED_KEPT: Span = Span::days(1);
+/// How often a carrier looks through its parcels for what has grown old.
+pub const PARCELS_REVIEW: Span = Span::hours(1);
+/// Most shards of one bill: it is sealed three times, and must fit [`ENTRY_BYTES_MAX`].
+pub const ENTRUSTED_SHARDS_MAX: usize = 1024;
 /// On a friend's courier, our parcels take no more than this part of it.
 pub const COURIER_GUESTS_PART: u64 = 4;
 /// So much stays free on a courier's disk for feeds and proofs.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Version of the protocol. Another one is refused politely.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// Everything that two devices say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +100,16 @@ pub enum Message {
     Pong(u64),
     /// The sender's terms changed.
     Terms(Terms),
+    /// Whom the sender will probably meet within a week, in tenths of a chance, without those of whom
+    /// it expects nothing.
+    Expecting(Vec<(MemberId, u8)>),
+    /// May I send you this shard of mine, for somebody else? An entry of mine will say for whom.
+    Carry {
+        /// The shard.
+        shard: ShardId,
+        /// Its length.
+        bytes: u32,
+    },
 }
 
 /// See [`Message::Hello`].
@@ -187,6 +197,8 @@ pub enum Refusal {
     Busy,
     /// The owner is not a member.
     NotAMember,
+    /// The sender does not own it, and its owner has not said that the sender brings it.
+    Unaddressed,
 }
 
 /// A range of a shard with the hashes that tie it to the shard's id.

@@ -6,11 +6,13 @@
 mod aside;
 mod audit;
 mod batch;
+mod carry;
 mod contact;
 mod courier;
 mod door;
 mod drill;
 mod encounter;
+mod entrust;
 mod feeds;
 mod fetch;
 mod forget;
@@ -18,6 +20,7 @@ mod govern;
 mod heritage;
 mod keep;
 mod keys;
+mod load;
 mod place;
 mod presence;
 mod read;
@@ -52,6 +55,7 @@ use crate::{
     ledger::Ledger,
     limits,
     message::{Farewell, Message},
+    parcel::Bills,
     placement::members_target,
     plan::{Order, Stance, Viewpoint, Wants},
     policy::{Policy, Strain},
@@ -59,8 +63,9 @@ use crate::{
     time::Timestamp,
 };
 
-pub use courier::{CourierPlan, Put, ShownOutcome};
+pub use courier::{CourierPlan, ShownOutcome};
 pub use door::found;
+pub use load::Put;
 
 use aside::Aside;
 use batch::Batch;
@@ -125,6 +130,12 @@ pub struct Node {
     /// What owners want dropped here, or back.
     orders: trash::Orders,
     thick: release::Thick,
+    /// Who carries what to whom, as far as we wrote it or can read it.
+    bills: Bills,
+    entrusting: entrust::Entrusting,
+    carriage: carry::Carriage,
+    /// How many friends carry the same shard to the same member at most.
+    carriers: usize,
     /// Which snapshots the owner no longer wants to see.
     memory: forget::Memory,
     repair: repair::Repair,
@@ -195,6 +206,10 @@ impl Node {
             unopened: Vec::new(),
             orders: trash::Orders::default(),
             thick: release::Thick::default(),
+            bills: Bills::default(),
+            entrusting: entrust::Entrusting::default(),
+            carriage: carry::Carriage::default(),
+            carriers: limits::CARRIERS_MAX,
             memory: forget::Memory::default(),
             unsafe_packs: BTreeSet::new(),
             petnames: BTreeMap::new(),
@@ -233,6 +248,8 @@ impl Node {
         self.durable = Some(self.circle.chain(self.device).tip()).filter(|tip| tip.len > 0);
         self.hardening.clear();
         self.effects.clear();
+        // While not all is known, nothing is needless.
+        self.entrusting = entrust::Entrusting::default();
         Ok(())
     }
 
@@ -263,7 +280,11 @@ impl Node {
         let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
         self.unsafe_packs = unsafe_packs.into_iter().collect();
         let packs: Vec<PackId> = self.inventory.packs().map(|pack| pack.record.id).collect();
-        packs.into_iter().for_each(|id| self.look_for_surplus(id));
+        for id in packs {
+            self.look_for_surplus(id);
+        }
+        self.recall_all_needless();
+        self.begin_carrying();
         self.arrived();
         self.drive();
     }
@@ -350,6 +371,7 @@ impl Node {
                 shard,
                 outcome,
             } => self.parcel_taken(visit, shard, outcome),
+            Event::ParcelsDropped { owner, shards } => self.parcels_dropped(owner, &shards),
             Event::VisitOver { visit } => self.ledger.release_link(visit),
             Event::PackUsed { pack, good } => self.pack_used(pack, good),
             Event::SetAside { pack, good } => self.set_aside(pack, good),
@@ -363,6 +385,7 @@ impl Node {
         self.advance(now);
         self.flush_receipts_if_due();
         self.flush_outcomes_if_due();
+        self.write_bills_if_due();
         self.release_surplus_if_due();
         self.watch_encounters();
         self.relay_if_due();
@@ -379,6 +402,7 @@ impl Node {
         match command {
             Command::AddPack { pack, available } => self.add_pack(pack, available),
             Command::DropPack { pack } => {
+                self.recall_pack(pack);
                 if self.inventory.remove_pack(pack) {
                     self.unsafe_packs.remove(&pack);
                     self.forgo_repair(pack);
@@ -439,6 +463,8 @@ impl Node {
             self.observe_at(),
             self.surplus_at(),
             self.scrub_timeout(),
+            self.entrust_timeout(),
+            self.parcels_timeout(),
             self.knocking.as_ref().map(|knocking| knocking.next_try),
             self.recovery_due(),
         ];
@@ -461,6 +487,7 @@ impl Node {
         self.tell_meetings_if_due();
         self.look_who_is_gone();
         self.repair();
+        self.review_parcels();
         let links: Vec<LinkId> = self.encounters.keys().copied().collect();
         for link in links {
             self.work(link);

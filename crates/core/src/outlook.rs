@@ -42,6 +42,11 @@ pub struct Expected {
 pub struct Chances(BTreeMap<MemberId, u32>);
 
 impl Chances {
+    /// Returns how likely a member is met within a week; 0 for somebody who was never met.
+    pub fn of(&self, member: MemberId) -> u32 {
+        self.0.get(&member).copied().unwrap_or(0)
+    }
+
     /// Returns the probability, in thousandths, that within a week somebody is met who could take a
     /// pack too: not `member`, and nobody who holds something of it. Of packs that are equally unsafe,
     /// those with the least chance elsewhere go to `member` first: the others can wait for somebody

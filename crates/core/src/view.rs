@@ -65,6 +65,8 @@ pub struct MemberView {
     pub bytes_audited: u64,
     /// Bytes of their shards on our shelf.
     pub bytes_i_hold: u64,
+    /// Bytes of their parcels that lie here until somebody else is met.
+    pub bytes_i_carry: u64,
     /// How much they keep for us at most.
     pub offered_to_me: u64,
     /// How much we keep for them at most.
@@ -258,6 +260,7 @@ impl Node {
                 bytes_held_for_me: held,
                 bytes_audited: audited,
                 bytes_i_hold: self.ledger.bytes_of(member),
+                bytes_i_carry: self.carried_for(member),
                 offered_to_me: self.offer_of(member),
                 offered_by_me: self.grant_to(member),
                 refusal: devices
@@ -310,7 +313,9 @@ impl Node {
         let mut underway = Vec::new();
         for (link, encounter) in &self.encounters {
             let (link, peer) = (*link, encounter.peer);
-            for (shard, outgoing) in &encounter.sends {
+            let carries = encounter.carries.iter();
+            let carries = carries.map(|(shard, carrying)| (shard, &carrying.outgoing));
+            for (shard, outgoing) in encounter.sends.iter().chain(carries) {
                 let (shard, bytes) = (*shard, outgoing.bytes);
                 underway.push(Underway {
                     link,
@@ -321,10 +326,7 @@ impl Node {
                 });
             }
             for shard in &encounter.receives {
-                let bytes = self
-                    .ledger
-                    .reservation(link, *shard)
-                    .map_or(0, |(_, bytes)| bytes);
+                let bytes = self.promised(link, *shard).map_or(0, |(_, bytes)| bytes);
                 underway.push(Underway {
                     link,
                     peer,

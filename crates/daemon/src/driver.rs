@@ -272,8 +272,9 @@ impl Driver {
                 shard,
                 owner,
                 bytes,
+                parcel,
             } => {
-                self.shards.reserve(link, shard, owner, bytes);
+                self.shards.reserve(link, shard, (owner, bytes), parcel);
             }
             Effect::Receive {
                 link,
@@ -315,6 +316,9 @@ impl Driver {
             }
             Effect::Erase { owner, shards } => {
                 self.feeds.shelve(Shelving::Erase { owner, shards });
+            }
+            Effect::DropParcels { owner, shards } => {
+                self.feeds.shelve(Shelving::DropParcels { owner, shards });
             }
             Effect::KeepDays { days } => self.feeds.shelve(Shelving::KeepDays(days)),
             Effect::PackFetched { pack } => self.world.fetched.complete(&self.world.inbox, pack),

@@ -31,6 +31,8 @@ pub(crate) struct Store {
     pub(crate) history: Option<Arc<History>>,
     /// Shards kept for others.
     pub(crate) shelf: Arc<Shelf>,
+    /// Shards carried to others.
+    pub(crate) parcels: Arc<Shelf>,
     /// Own packs that can't be rebuilt.
     pub(crate) spool: Arc<Spool>,
     /// Shards of own packs on their way back.
@@ -55,6 +57,7 @@ impl Store {
             }
         };
         let shelf = Arc::new(vault.shelf(config.keep_free)?);
+        let parcels = Arc::new(vault.parcels(config.keep_free)?);
         let spool = Arc::new(vault.spool(config.spool_cap)?);
         let aside = Arc::new(vault.aside(limits::ASIDE_FLOOR_BYTES)?);
         let catalogue = Arc::new(vault.catalogue()?);
@@ -64,6 +67,7 @@ impl Store {
             vault: Arc::new(vault),
             history,
             shelf,
+            parcels,
             spool,
             aside,
             catalogue,
@@ -81,6 +85,7 @@ impl Store {
             vault: self.vault.clone(),
             history: self.history.clone(),
             shelf: self.shelf.clone(),
+            parcels: self.parcels.clone(),
             spool: self.spool.clone(),
             aside: self.aside.clone(),
             catalogue: self.catalogue.clone(),
@@ -98,6 +103,9 @@ impl Store {
         }
         for kept in self.shelf.list() {
             node.learn_kept(kept.owner, kept.shard, kept.bytes);
+        }
+        for parcel in self.parcels.list() {
+            node.learn_parcel(parcel.owner, parcel.shard, parcel.bytes);
         }
         for (kept, trashed) in self.shelf.trash() {
             node.learn_trashed(kept.owner, kept.shard, trashed);

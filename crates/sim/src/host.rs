@@ -104,6 +104,7 @@ pub(crate) struct Host {
     feeds: Feeds,
     history: History,
     shelf: Shelf,
+    parcels: Shelf,
     spool: Spool,
     aside: Aside,
     catalogue: Catalogue,
@@ -171,6 +172,7 @@ impl Host {
         let known = history.read(&mut |meeting| node.learn_meeting(meeting));
         known.map_err(|e| Halt::new(&e))?;
         let shelf = vault.shelf(KEEP_FREE).map_err(|e| Halt::new(&e))?;
+        let parcels = vault.parcels(KEEP_FREE).map_err(|e| Halt::new(&e))?;
         let spool = vault.spool(SPOOL_CAP).map_err(|e| Halt::new(&e))?;
         let aside = vault.aside(0).map_err(|e| Halt::new(&e))?;
         let catalogue = vault.catalogue().map_err(|e| Halt::new(&e))?;
@@ -181,6 +183,7 @@ impl Host {
             feeds,
             history,
             shelf,
+            parcels,
             spool,
             aside,
             catalogue,
@@ -284,8 +287,9 @@ impl Host {
                 shard,
                 owner,
                 bytes,
+                parcel,
             } => {
-                self.reserve(now, link, shard, owner, bytes);
+                self.reserve(now, (link, shard), owner, bytes, parcel);
             }
             Effect::Receive {
                 link,
@@ -319,6 +323,10 @@ impl Host {
             Effect::Discard { owner, shards, day } => self.discard(owner, &shards, day),
             Effect::Retrieve { owner, shards } => self.retrieve(owner, &shards),
             Effect::Erase { owner, shards } => self.erase(owner, &shards),
+            Effect::DropParcels { owner, shards } => {
+                let shards = self.parcels.remove_all(owner, &shards);
+                (self.out).push(Out::Answer(Event::ParcelsDropped { owner, shards }));
+            }
             Effect::KeepDays { days } => {
                 // Without it deletion takes longer.
                 let _ = self.vault.keep_days(&days);

@@ -33,4 +33,4 @@ pub use report::Report;
 pub use rogue::{Rampage, rampage};
 pub use run::{Outcome, run};
 pub use settling::{Settled, settle};
-pub use years::{Named, Setting, Years, lie, lies, live};
+pub use years::{Carried, Named, Setting, Years, carry, lie, lies, live};

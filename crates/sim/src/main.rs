@@ -1,10 +1,11 @@
 //! Replays one simulated run: `carryall-sim --seed N --days D`, or compares orders of encounters:
 //! `carryall-sim --scenario office --seeds 200 --days 7 --compare`. Or lives through years, and compares
-//! policies: `carryall-sim --scenario family --years 3 --seeds 200 --report DIR`.
+//! policies: `carryall-sim --scenario family --years 3 --seeds 200 --report DIR`. Or shows what parcels are
+//! worth: `carryall-sim --scenario village --days 120 --seeds 20 --parcels`.
 
 use std::{ops::Range, path::PathBuf, process::ExitCode, time::Instant};
 
-use carryall_sim::{Options, Scenario, Setting, compare, lies, live, run};
+use carryall_sim::{Options, Scenario, Setting, carry, compare, lies, live, run};
 use clap::{Parser, ValueEnum};
 
 /// Days between two meetings with a liar, where every twentieth shard is dropped, and where one is.
@@ -15,7 +16,7 @@ const MEETINGS_EVERY: [u32; 2] = [7, 5];
 #[command(version)]
 struct Args {
     /// Decides everything that is not given.
-    #[arg(long, required_unless_present_any = ["compare", "years", "liars"])]
+    #[arg(long, required_unless_present_any = ["compare", "years", "liars", "parcels"])]
     seed: Option<u64>,
     /// How many days.
     #[arg(long)]
@@ -51,6 +52,9 @@ struct Args {
     /// Shows how soon friends are named who drop shards.
     #[arg(long, conflicts_with_all = ["seed", "days", "devices", "fault", "calm", "compare", "years", "trace"])]
     liars: bool,
+    /// Shows how soon four friends hold a pack, by how many may carry the same shard to somebody.
+    #[arg(long, conflicts_with_all = ["devices", "fault", "calm", "compare", "years", "liars", "trace"])]
+    parcels: bool,
     /// Prints every event.
     #[arg(long)]
     trace: bool,
@@ -101,6 +105,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.liars {
         return show_liars(1..args.seeds + 1);
+    }
+    if args.parcels {
+        return show_parcels(&args);
     }
     if let Some(years) = args.years {
         return show_years(&args, years);
@@ -194,6 +201,29 @@ fn show_years(args: &Args, years: u32) -> ExitCode {
         println!("  replay: carryall-sim --scenario {name} --years {years} --alone --seed {seed}");
     }
     if lived.violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn show_parcels(args: &Args) -> ExitCode {
+    let Some(setting) = args.scenario.and_then(Life::setting) else {
+        return misused("say whose days: --scenario family, office or village");
+    };
+    let seeds: Range<u64> = match args.seed {
+        Some(seed) => seed..seed + 1,
+        None => 1..args.seeds + 1,
+    };
+    let began = Instant::now();
+    let carried = carry(setting, args.days.unwrap_or(120).clamp(15, 365), seeds);
+    println!("{carried}");
+    println!();
+    println!("wall time       {} s", began.elapsed().as_secs());
+    for (seed, violation) in &carried.violations {
+        println!("VIOLATION of {violation} (seed {seed})");
+    }
+    if carried.violations.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -13,6 +13,7 @@ mod liars;
 mod life;
 mod link;
 mod packs;
+mod parcels;
 mod plot;
 mod report;
 mod rival;
@@ -26,6 +27,7 @@ mod world;
 
 pub use cast::Setting;
 pub use liars::{Named, lie, lies};
+pub use parcels::{Carried, carry};
 pub use report::{Years, live};
 
 #[cfg(test)]
@@ -49,6 +51,23 @@ mod tests {
                 assert_eq!(lived.score.waits(), again.score.waits());
             }
         }
+    }
+
+    #[test]
+    fn with_carriers_more_friends_hold_packs_where_many_never_meet() {
+        // Of packs that so few may have, many still wait after these weeks.
+        let reached = |carriers| {
+            let lived = parcels::one(Setting::Village, 40, 3, false, carriers);
+            assert_eq!(lived.violations, []);
+            let waits = lived.score.spreads();
+            assert!(waits.len() > 50);
+            let reached = waits.iter().filter(|it| it.is_finite()).count();
+            (reached, lived.score.carried_gb())
+        };
+        let (without, nothing) = reached(0);
+        let (with, carried) = reached(2);
+        assert!(with > without, "{with} {without}");
+        assert!(carried > 0.0 && nothing == 0.0, "{carried} {nothing}");
     }
 
     #[test]

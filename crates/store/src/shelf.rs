@@ -269,6 +269,12 @@ impl Shelf {
         Ok(())
     }
 
+    /// Removes shards, and returns which are gone.
+    pub fn remove_all(&self, owner: MemberId, shards: &[ShardId]) -> Vec<ShardId> {
+        let removed = |shard: &&ShardId| self.remove(owner, **shard).is_ok();
+        shards.iter().filter(removed).copied().collect()
+    }
+
     /// Tells whether a shard is on the shelf.
     pub fn contains(&self, owner: MemberId, shard: ShardId) -> bool {
         self.inner.state().shards.contains_key(&(owner, shard))
@@ -305,13 +311,19 @@ impl Shelf {
         now: Timestamp,
         keep: &dyn Fn(MemberId) -> bool,
     ) -> Result<usize, ShelfError> {
+        self.drop_parts_if(|part| now.since(part.touched) > PART_VALID || !keep(part.owner))
+    }
+
+    /// Removes all parts that nobody goes on with. Returns how many.
+    pub fn drop_parts(&self) -> Result<usize, ShelfError> {
+        self.drop_parts_if(|_| true)
+    }
+
+    fn drop_parts_if(&self, useless: impl Fn(&Part) -> bool) -> Result<usize, ShelfError> {
         let mut state = self.inner.state();
         let parts = state.parts.iter();
         let stale: Vec<ShardId> = parts
-            .filter(|(_, part)| {
-                let old = now.since(part.touched) > PART_VALID;
-                part.promised.is_none() && (old || !keep(part.owner))
-            })
+            .filter(|(_, part)| part.promised.is_none() && useless(part))
             .map(|(shard, _)| *shard)
             .collect();
         for shard in &stale {

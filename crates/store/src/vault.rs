@@ -212,6 +212,14 @@ impl Vault {
         Shelf::open(self.disk.clone(), &self.home.join("shelf"), keep_free)
     }
 
+    /// Opens what is carried for others: shelved like what is kept, and apart from it. Parts of shards
+    /// whose link broke are not kept: they would take room that nobody debits.
+    pub fn parcels(&self, keep_free: u64) -> Result<Shelf, ShelfError> {
+        let parcels = Shelf::open(self.disk.clone(), &self.home.join("parcels"), keep_free)?;
+        parcels.drop_parts()?;
+        Ok(parcels)
+    }
+
     /// Opens the spool. It holds at most `cap` bytes.
     pub fn spool(&self, cap: u64) -> Result<Spool, SpoolError> {
         Spool::open(self.disk.clone(), &self.home.join("spool"), cap)

@@ -574,8 +574,10 @@ impl Node {
             .min(bar.map_or(Bulk::Everything, |bar| bar.bulk));
         let puts = room && member != self.member && self.wants_anything(member, bulk);
         let audits = bulk != Bulk::Nothing && self.audit_due(device);
-        let repairs = bulk == Bulk::Everything && self.repair_wants(device);
-        if member != self.member && (puts || audits || repairs) {
+        let all = bulk == Bulk::Everything;
+        let repairs = all && self.repair_wants(device);
+        let carries = all && self.carries_for(device, member);
+        if member != self.member && (puts || audits || repairs || carries) {
             return Some(Reason::Work);
         }
         let differs = match contact.news {

@@ -3,15 +3,14 @@
 //! A disk waits, so a visit is not a conversation: the shell asks, and is answered at once. All that
 //! bears on quota, receipts and proofs is the same as in an encounter.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
-    vec::Vec,
-};
-use core::cmp::Reverse;
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use rand_core::Rng as _;
 
-use super::Node;
+use super::{
+    Node,
+    load::{Load, Put},
+};
 use crate::{
     codec::Signed,
     courier::{
@@ -19,26 +18,12 @@ use crate::{
     },
     entry::{Body, ReceiptList, SignedEntry},
     event::{CommandRefused, LinkId, Notice, TransferError},
-    health::Spread,
     id::{DeviceId, MemberId, PackId, ShardId, Stem},
-    inventory::OwnPack,
     key, limits,
     message::Refusal,
-    placement::next_shard,
-    plan::{Viewpoint, assess_beside},
+    plan::Viewpoint,
     time::Timestamp,
 };
-
-/// A parcel to be put on a courier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Put {
-    /// Our pack.
-    pub pack: PackId,
-    /// The shard's index in it.
-    pub index: u8,
-    /// The parcel.
-    pub parcel: Parcel,
-}
 
 /// What should lie on a courier of ours, and what our next bill should ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,8 +97,7 @@ impl Node {
             self.drive();
             return Err(Refusal::Busy);
         }
-        let grant = self.grant_to(owner);
-        self.ledger.reserve(visit, shard, owner, bytes, grant)
+        self.debit(visit, shard, owner, bytes)
     }
 
     /// A parcel is durable on our shelf, or did not come.
@@ -199,12 +183,7 @@ impl Node {
         self.advance(now);
         let asks = self.plan_asks(asked);
         let view = Viewpoint::new(&self.circle, self.member, &self.stance);
-        let mut load = Load {
-            view,
-            spreads: BTreeMap::new(),
-            left: room,
-            grants: self.grants_left(),
-        };
+        let mut load = Load::new(view, self.grants_left());
         for parcel in beside {
             if let Some((pack, index)) = self.inventory.locate(parcel.shard) {
                 load.add(pack, parcel, index);
@@ -221,69 +200,21 @@ impl Node {
             };
             if load.is_wanted(pack, parcel, index) && load.fits(parcel) {
                 load.add(pack, parcel, index);
+                load.take_room(parcel);
                 plan.keep.push(*parcel);
             }
         }
         let others = self.circle.members().filter(|it| *it != self.member);
-        let mut queue = BinaryHeap::new();
         for member in others {
-            let wanted = self.wants.all(&self.inventory, view, member);
-            queue.extend(wanted.into_iter().map(|(at, id)| Reverse((at, id, member))));
+            load.queue(self.wants.all(&self.inventory, view, member), member);
         }
-        while let Some(Reverse((queued, id, member))) = queue.pop() {
-            if plan.keep.len() + plan.put.len() >= PARCELS_MAX {
+        while plan.keep.len() + plan.put.len() < PARCELS_MAX {
+            let Some(put) = load.next(&self.inventory, |_, index, _| Some(index)) else {
                 break;
-            }
-            let Some(pack) = self.inventory.pack(id) else {
-                continue;
             };
-            let Some((urgency, index)) = assess_beside(pack, load.spread(pack), view, member)
-            else {
-                continue;
-            };
-            if urgency > queued {
-                queue.push(Reverse((urgency, id, member)));
-                continue;
-            }
-            let Some(shard) = pack.record.shards.get(usize::from(index)).copied() else {
-                continue;
-            };
-            let parcel = Parcel {
-                shard,
-                bytes: pack.record.coding.shard_bytes,
-                to: member,
-            };
-            if !load.fits(&parcel) {
-                // A smaller one may fit.
-                continue;
-            }
-            load.add(pack, &parcel, index);
-            plan.put.push(Put {
-                pack: id,
-                index,
-                parcel,
-            });
-            // Thick first: it may get another one of this pack.
-            queue.push(Reverse((urgency, id, member)));
+            plan.put.push(put);
         }
         plan
-    }
-
-    /// Returns how much each other member keeps for us beyond what they keep now.
-    fn grants_left(&self) -> BTreeMap<MemberId, u64> {
-        let mut grants = BTreeMap::<MemberId, u64>::new();
-        for (device, member) in self.circle.devices() {
-            let offer = self.circle.offer(device, self.member);
-            let grant = grants.entry(member).or_default();
-            *grant = grant.saturating_add(offer.unwrap_or(limits::OFFER_BYTES_DEFAULT));
-        }
-        for (device, held, _) in self.inventory.bytes_by_device(self.now) {
-            let member = self.circle.member_of(device);
-            if let Some(grant) = member.and_then(|member| grants.get_mut(&member)) {
-                *grant = grant.saturating_sub(held);
-            }
-        }
-        grants
     }
 
     /// Returns what holders are to show: what was asked and is not answered yet, and what is due.
@@ -424,55 +355,5 @@ impl Node {
     /// Returns how many entries this device has written.
     pub fn written(&self) -> u64 {
         self.own_len()
-    }
-}
-
-/// What a plan has loaded so far.
-struct Load<'a> {
-    view: Viewpoint<'a>,
-    /// Where the shards of packs are, or will be when the courier came round.
-    spreads: BTreeMap<PackId, Spread>,
-    left: u64,
-    /// How much each member takes beyond that.
-    grants: BTreeMap<MemberId, u64>,
-}
-
-impl Load<'_> {
-    fn spread(&mut self, pack: &OwnPack) -> &mut Spread {
-        let Viewpoint {
-            circle, me, stance, ..
-        } = self.view;
-        let spread = self.spreads.entry(pack.record.id);
-        spread.or_insert_with(|| pack.placed_spread(circle, me, &stance.gone))
-    }
-
-    fn fits(&self, parcel: &Parcel) -> bool {
-        let grant = self.grants.get(&parcel.to).copied().unwrap_or(0);
-        u64::from(parcel.bytes) <= self.left.min(grant)
-    }
-
-    fn add(&mut self, pack: &OwnPack, parcel: &Parcel, index: u8) {
-        let spread = self.spread(pack);
-        spread.entry(parcel.to).or_default().insert(index);
-        let bytes = u64::from(parcel.bytes);
-        self.left = self.left.saturating_sub(bytes);
-        if let Some(grant) = self.grants.get_mut(&parcel.to) {
-            *grant = grant.saturating_sub(bytes);
-        }
-    }
-
-    /// Tells whether its addressee should still get this shard: nobody has it, and it may have more.
-    fn is_wanted(&mut self, pack: &OwnPack, parcel: &Parcel, index: u8) -> bool {
-        let Viewpoint {
-            circle, others, me, ..
-        } = self.view;
-        if parcel.to == me || !circle.is_member(parcel.to) || pack.is_insisted(circle, parcel.to) {
-            return false;
-        }
-        let (kind, coding) = (pack.record.kind, pack.record.coding);
-        let spread = self.spread(pack);
-        let taken = spread.values().any(|held| held.contains(index));
-        let more = next_shard(kind, &coding, spread, parcel.to, others);
-        more.is_some() && (coding.k == 1 || !taken)
     }
 }

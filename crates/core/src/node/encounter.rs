@@ -1,12 +1,12 @@
 //! One encounter: from hello to farewell over one link.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
 use core::num::NonZeroU64;
 
-use super::{Node, audit::Audit, contact::Parting};
+use super::{Node, audit::Audit, carry::Outbox, contact::Parting, entrust::Carrying, load::Put};
 use crate::{
     event::{Effect, Gate, LinkClass, LinkId, Notice},
     id::{DeviceId, MemberId, PackId, ShardId},
@@ -69,8 +69,22 @@ pub(crate) struct Encounter {
     pub(crate) sends: BTreeMap<ShardId, Outgoing>,
     /// Shards that we were asked for and are streaming.
     pub(crate) serves: BTreeSet<ShardId>,
-    /// Shards that the peer puts on our shelf.
+    /// Shards that the peer puts on our shelf, or among our parcels.
     pub(crate) receives: BTreeSet<ShardId>,
+    /// Ours, on their way to be carried by the peer.
+    pub(crate) carries: BTreeMap<ShardId, Carrying>,
+    /// The peer carries no more for us in this encounter.
+    pub(crate) carries_closed: bool,
+    /// What it shall carry, once that was thought about.
+    pub(crate) parcels: Option<VecDeque<Put>>,
+    /// Whom the peer will probably meet within a week, in thousandths.
+    pub(crate) expects: BTreeMap<MemberId, u32>,
+    /// What we carried for the peer, on its way to it, and whose it is.
+    pub(crate) deliveries: BTreeMap<ShardId, MemberId>,
+    /// What we carry for it beside.
+    pub(super) outbox: Outbox,
+    /// What of that it did not take.
+    pub(crate) turned_down: BTreeSet<ShardId>,
     /// Shards that we asked back.
     pub(crate) fetches: BTreeMap<ShardId, (PackId, u8)>,
     /// Where we stand among the packs to fetch.
@@ -130,6 +144,13 @@ impl Encounter {
             sends: BTreeMap::new(),
             serves: BTreeSet::new(),
             receives: BTreeSet::new(),
+            carries: BTreeMap::new(),
+            carries_closed: false,
+            parcels: None,
+            expects: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            outbox: Outbox::default(),
+            turned_down: BTreeSet::new(),
             fetches: BTreeMap::new(),
             audit: Audit::default(),
             proving: 0,
@@ -165,7 +186,11 @@ impl Encounter {
 
     /// Nothing of ours is under way. What the peer asked of us is the peer's to wait for.
     fn is_still(&self) -> bool {
-        self.sends.is_empty() && self.fetches.is_empty() && self.audit.is_still()
+        self.sends.is_empty()
+            && self.carries.is_empty()
+            && self.deliveries.is_empty()
+            && self.fetches.is_empty()
+            && self.audit.is_still()
     }
 
     /// Returns how much of the bulk may go over the link: what both ends allow.
@@ -175,7 +200,11 @@ impl Encounter {
 
     /// Shards that nobody asked back are under way, or are going back to the peer.
     pub(crate) fn moves_shards(&self) -> bool {
-        !self.sends.is_empty() || !self.serves.is_empty() || !self.receives.is_empty()
+        !self.sends.is_empty()
+            || !self.carries.is_empty()
+            || !self.deliveries.is_empty()
+            || !self.serves.is_empty()
+            || !self.receives.is_empty()
     }
 
     /// No shard is under way, so that the peer's disk and the link are free for proofs.
@@ -338,7 +367,8 @@ impl Node {
         let Some(encounter) = self.encounters.remove(&link) else {
             return;
         };
-        self.ledger.release_link(link);
+        self.unpromise_link(link);
+        self.delivery_over(&encounter);
         self.fetch_link_gone(link);
         self.read_link_gone(link);
         // What was stored without a receipt is offered again, and then signed for.
@@ -502,6 +532,8 @@ impl Node {
                 }
             }
             Message::Terms(terms) => self.terms(link, terms),
+            Message::Expecting(expected) => self.expecting(link, expected),
+            Message::Carry { shard, bytes } => self.carry(link, shard, bytes),
             Message::Idle => {
                 if let Some(encounter) = self.encounters.get_mut(&link) {
                     encounter.idle_heard = true;
@@ -547,6 +579,7 @@ impl Node {
         self.note_heard(peer);
         self.consider_chances();
         self.tell_news(link);
+        self.say_expecting(link);
     }
 
     /// Returns whose device the peer is, if it belongs here.
@@ -602,6 +635,8 @@ impl Node {
         self.fetch_from(link);
         self.read_from(link);
         self.put_on(link);
+        self.deliver(link);
+        self.entrust(link);
         self.probe(link);
         self.rest(link);
     }
@@ -625,6 +660,7 @@ impl Node {
     fn rest(&mut self, link: LinkId) {
         let now = self.now;
         let waiting = !self.receipts.is_empty()
+            || self.is_entrusting()
             || self.outcomes.values().any(|outcomes| !outcomes.is_empty())
             || self.disk_wait().is_some_and(|until| now < until)
             || self.is_reading(link);

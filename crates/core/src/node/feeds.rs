@@ -29,6 +29,8 @@ pub(super) enum Sealed {
     Forgotten(Entry),
     /// The same.
     Met(Entry),
+    /// Of anybody: parcels of ours, or for us.
+    Bill(Entry),
 }
 
 impl Node {
@@ -127,6 +129,7 @@ impl Node {
             self.replan_all();
             self.contacts.touch();
             self.open_waiting();
+            self.review_soon();
             self.keys_due = true;
         }
         let Ok(body) = Body::from_entry(entry) else {
@@ -141,6 +144,8 @@ impl Node {
                 | Body::Obeyed(_)
                 | Body::Located(_)
                 | Body::Met(_)
+                | Body::Entrusted(_)
+                | Body::Recalled(_)
         );
         if change != Change::Nothing || !bulk {
             self.names += 1;
@@ -169,7 +174,14 @@ impl Node {
             Body::Obeyed(obedience) if entry.device == self.device => {
                 self.note_obedience(obedience);
             }
-            Body::Offered(_) => self.contacts.forget_no_room(entry.device),
+            Body::Held(receipts) => {
+                self.note_receipt_for(entry.device, entry.seq, receipts.owner);
+            }
+            Body::Entrusted(_) | Body::Recalled(_) => self.note_bills(entry, &body),
+            Body::Offered(_) => {
+                self.contacts.forget_no_room(entry.device);
+                self.rest_no_more(entry.device);
+            }
             _ => {}
         }
     }
@@ -196,6 +208,7 @@ impl Node {
                     // It says again what it could not show: nothing is on its way there.
                     self.replan(pack);
                 }
+                self.recall_needless(pack);
                 self.notify(Notice::Placed {
                     pack,
                     shard,
@@ -253,6 +266,11 @@ impl Node {
                 }
                 Sealed::Audits(author, sealed) => self.open_audits(author, &sealed),
                 Sealed::Release(author, release) => self.open_release(author, &release),
+                Sealed::Bill(entry) => {
+                    if let Ok(body) = Body::from_entry(&entry) {
+                        self.note_bills(&entry, &body);
+                    }
+                }
                 Sealed::Forgotten(entry) => {
                     if let Ok(Body::Forgotten(sealed)) = Body::from_entry(&entry) {
                         self.open_forgotten(&entry, &sealed);

@@ -319,8 +319,8 @@ impl Node {
         let peer = encounter.peer;
         let Some((pack, index)) = encounter.fetches.remove(&shard) else {
             if encounter.receives.remove(&shard) {
-                // The owner can't make the shard that we were to take.
-                self.ledger.release(link, shard);
+                // The peer can't send the shard that we were to take.
+                self.unpromise(link, shard);
             }
             return;
         };

@@ -6,7 +6,7 @@ use super::Node;
 use crate::{
     codec::encode,
     entry::{Body, ReceiptList, Receipts},
-    event::{CommandRefused, Effect, LinkId, Notice, Sink, Source, TransferError},
+    event::{CommandRefused, Effect, LinkId, Notice, Source, TransferError},
     id::{MemberId, ShardId},
     key, limits,
     message::{Farewell, Message, Refusal},
@@ -18,6 +18,10 @@ impl Node {
     pub(super) fn put(&mut self, link: LinkId, shard: ShardId, bytes: u32, owner: MemberId) {
         if bytes == 0 || u64::from(bytes) > limits::SHARD_BYTES_MAX {
             return self.close(link, Farewell::ProtocolError);
+        }
+        if !self.may_put(link, shard, owner) {
+            let reason = Refusal::Unaddressed;
+            return self.send(link, Message::Refuse { shard, reason });
         }
         if self.ledger.trash().get(owner, shard).is_some() && self.circle.is_member(owner) {
             // It was released, and is wanted again. The receipt follows.
@@ -40,7 +44,16 @@ impl Node {
             shard,
             owner,
             bytes,
+            parcel: false,
         });
+    }
+
+    /// Tells whether the peer may put a shard here: it is its member's, or its owner said that the peer
+    /// brings it.
+    fn may_put(&self, link: LinkId, shard: ShardId, owner: MemberId) -> bool {
+        self.encounters.get(&link).is_some_and(|encounter| {
+            encounter.member == Some(owner) || self.is_addressed(encounter.peer, owner, shard)
+        })
     }
 
     fn admit_shard(
@@ -63,7 +76,26 @@ impl Node {
         if receives >= 2 * limits::SENDS_IN_FLIGHT_MAX {
             return Err(Refusal::Busy);
         }
-        let grant = self.grant_to(owner);
+        let debited = self.debit(link, shard, owner, bytes);
+        let fits = self.ledger.promised_of(owner) + u64::from(bytes) <= self.grant_to(owner);
+        if debited == Err(Refusal::OfferUsedUp) && fits {
+            // There is room as soon as nothing is carried.
+            self.carry_nothing_of(owner);
+            return Err(Refusal::Busy);
+        }
+        debited
+    }
+
+    /// Debits room on the shelf for a shard: what is carried for its owner lies within the same offer.
+    pub(super) fn debit(
+        &mut self,
+        link: LinkId,
+        shard: ShardId,
+        owner: MemberId,
+        bytes: u32,
+    ) -> Result<(), Refusal> {
+        let carried = self.carriage.ledger.promised_of(owner);
+        let grant = self.grant_to(owner).saturating_sub(carried);
         self.ledger.reserve(link, shard, owner, bytes, grant)
     }
 
@@ -76,12 +108,11 @@ impl Node {
 
     /// The shelf has room, or hasn't.
     pub(super) fn reserved(&mut self, link: LinkId, shard: ShardId, outcome: Result<u32, Refusal>) {
-        let Some((owner, bytes)) = self.ledger.reservation(link, shard) else {
+        let Some((sink, bytes)) = self.promised(link, shard) else {
             return;
         };
         match outcome {
             Ok(offset) if offset < bytes => {
-                let sink = Sink::Shelf { owner };
                 self.effect(Effect::Receive {
                     link,
                     shard,
@@ -96,8 +127,8 @@ impl Node {
         }
     }
 
-    fn turn_down(&mut self, link: LinkId, shard: ShardId, reason: Refusal) {
-        self.ledger.release(link, shard);
+    pub(super) fn turn_down(&mut self, link: LinkId, shard: ShardId, reason: Refusal) {
+        self.unpromise(link, shard);
         if let Some(encounter) = self.encounters.get_mut(&link) {
             encounter.receives.remove(&shard);
         }
@@ -119,7 +150,7 @@ impl Node {
             return self.shard_fetched(link, (pack, index), shard, outcome);
         }
         let Some((owner, bytes)) = self.ledger.reservation(link, shard) else {
-            return;
+            return self.parcel_received(link, shard, outcome);
         };
         match outcome {
             Ok(()) => {
@@ -252,8 +283,13 @@ impl Node {
                 }
                 Err(_) => {}
             }
-        } else if outcome.is_err() {
+        } else if let Err(error) = outcome {
+            let owner = encounter.deliveries.get(&shard).copied();
             self.withdraw(link, shard);
+            let spoilt = matches!(error, TransferError::Disk | TransferError::WrongBytes);
+            if let Some(owner) = owner.filter(|_| spoilt) {
+                self.parcel_spoilt(owner, shard);
+            }
         }
     }
 

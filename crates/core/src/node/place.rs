@@ -13,7 +13,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::encounter::Outgoing;
+use super::{encounter::Outgoing, entrust::hoped_for};
 
 /// Streams of metadata are above all others.
 const METADATA_PRIORITY: i32 = 1 << 30;
@@ -50,6 +50,8 @@ impl Node {
                 return;
             };
             encounter.sends.insert(shard, outgoing);
+            // What it shall carry is thought about when it has all that is its own.
+            encounter.parcels = None;
             let peer = encounter.peer;
             self.inventory.note_pending(peer, shard);
             let (owner, bytes) = (self.member, outgoing.bytes);
@@ -81,6 +83,15 @@ impl Node {
             let queue = &mut encounter.queue;
             let (id, index) = queue.front(&self.inventory, view, member, room_below)?;
             let record = &self.inventory.pack(id)?.record;
+            let (known, now) = ((&self.bills, &self.inventory), self.now);
+            let hoped = hoped_for(known, self.device, now, record, member);
+            let index = hoped
+                .filter(|at| {
+                    !encounter
+                        .sends
+                        .contains_key(&record.shards[usize::from(*at)])
+                })
+                .unwrap_or(index);
             let shard = record.shards.get(usize::from(index)).copied();
             match shard {
                 Some(shard) if !encounter.sends.contains_key(&shard) => {
@@ -152,10 +163,12 @@ impl Node {
         let Some(encounter) = self.encounters.get_mut(&link) else {
             return;
         };
-        let Some(outgoing) = encounter.sends.get(&shard).copied() else {
-            return;
-        };
         encounter.streams = encounter.streams.saturating_add(1);
+        let carried = encounter.carries.get(&shard).map(|it| it.outgoing);
+        let own = encounter.sends.get(&shard).copied().or(carried);
+        let Some(outgoing) = own else {
+            return self.delivery_accepted(link, shard, offset);
+        };
         if offset >= outgoing.bytes {
             return self.refused(link, shard, Refusal::Busy);
         }
@@ -193,6 +206,11 @@ impl Node {
             self.inventory.clear_pending(peer, shard);
             self.replan(outgoing.pack);
             self.send(link, Message::Missing { shard });
+        } else if encounter.carries.remove(&shard).is_some() {
+            self.send(link, Message::Missing { shard });
+        } else if encounter.deliveries.remove(&shard).is_some() {
+            encounter.turned_down.insert(shard);
+            self.send(link, Message::Missing { shard });
         }
     }
 
@@ -202,7 +220,17 @@ impl Node {
             return;
         };
         let Some(outgoing) = encounter.sends.remove(&shard) else {
-            return self.not_served(link, shard);
+            let (carrying, owner) = (
+                encounter.carries.remove(&shard),
+                encounter.deliveries.remove(&shard),
+            );
+            return match (carrying, owner, reason) {
+                (Some(carrying), _, Refusal::Have) => self.entrusted(link, shard, carrying),
+                (Some(_), ..) => self.not_entrusted(link, reason),
+                (_, Some(owner), Refusal::Have) => self.delivered(link, owner, shard),
+                (_, Some(_), _) => self.not_delivered(link, shard, reason),
+                _ => self.not_served(link, shard),
+            };
         };
         let peer = encounter.peer;
         match reason {
@@ -210,7 +238,10 @@ impl Node {
             Refusal::Have => {
                 return self.inventory.note_insisted(peer, shard);
             }
-            Refusal::OfferUsedUp | Refusal::DiskFull | Refusal::NotAMember => {
+            Refusal::OfferUsedUp
+            | Refusal::DiskFull
+            | Refusal::NotAMember
+            | Refusal::Unaddressed => {
                 if reason == Refusal::OfferUsedUp {
                     encounter.room_below = encounter.room_below.min(outgoing.bytes);
                 }
@@ -235,6 +266,11 @@ impl Node {
         };
         if let Some(outgoing) = encounter.sends.remove(&shard) {
             encounter.bytes_sent += u64::from(outgoing.bytes);
+        } else if let Some(carrying) = encounter.carries.remove(&shard) {
+            encounter.bytes_sent += u64::from(carrying.outgoing.bytes);
+            self.entrusted(link, shard, carrying);
+        } else if let Some(owner) = encounter.deliveries.remove(&shard) {
+            self.delivered(link, owner, shard);
         }
     }
 

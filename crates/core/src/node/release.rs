@@ -40,6 +40,7 @@ impl Node {
             self.release(holder, &shards)?;
         }
         for pack in packs {
+            self.recall_pack(*pack);
             if self.inventory.remove_pack(*pack) {
                 self.unsafe_packs.remove(pack);
                 self.forgo_repair(*pack);

@@ -32,6 +32,7 @@ mod forget;
 mod heritage;
 mod order;
 mod outlook;
+mod parcels;
 mod presence;
 mod reach;
 mod read;
@@ -53,6 +54,7 @@ struct Host {
     feeds: BTreeMap<DeviceId, Vec<SignedEntry>>,
     shelf: BTreeMap<(MemberId, ShardId), Vec<u8>>,
     trash: BTreeMap<(MemberId, ShardId), Vec<u8>>,
+    parcels: BTreeMap<(MemberId, ShardId), Vec<u8>>,
     packs: BTreeMap<PackId, (PackRecord, Vec<u8>)>,
     expected: BTreeMap<(LinkId, ShardId), Sink>,
     fetched: BTreeMap<(PackId, u8), Vec<u8>>,
@@ -171,6 +173,7 @@ impl World {
             feeds: BTreeMap::from([(device, entries)]),
             shelf: BTreeMap::new(),
             trash: BTreeMap::new(),
+            parcels: BTreeMap::new(),
             packs: BTreeMap::new(),
             expected: BTreeMap::new(),
             fetched: BTreeMap::new(),
@@ -474,6 +477,12 @@ impl World {
                 }
                 self.tell(me, Event::Erased { owner, shards });
             }
+            Effect::DropParcels { owner, shards } => {
+                for shard in &shards {
+                    self.host(me).parcels.remove(&(owner, *shard)).unwrap();
+                }
+                self.tell(me, Event::ParcelsDropped { owner, shards });
+            }
             Effect::KeepDays { .. } => {}
             Effect::Respool { pack } => {
                 let good = self.host(me).open(&pack);
@@ -532,6 +541,7 @@ impl World {
         }
         let bytes = match source {
             Source::Shelf { owner } => self.hosts[&me].kept(owner, id).unwrap().clone(),
+            Source::Parcel { owner } => self.hosts[&me].parcels[&(owner, id)].clone(),
             Source::Own { pack, index } => {
                 let Some((record, sealed)) = self.hosts[&me].packs.get(&pack) else {
                     self.tell(me, Event::PackBroken { pack });
@@ -566,6 +576,9 @@ impl World {
         };
         match sink {
             Sink::Shelf { owner } => drop(self.host(peer).shelf.insert((owner, id), bytes)),
+            Sink::Parcel { owner } => {
+                drop(self.host(peer).parcels.insert((owner, id), bytes));
+            }
             Sink::Fetch { pack, index } => {
                 self.host(peer).fetches += 1;
                 self.host(peer).fetched.insert((pack, index), bytes);

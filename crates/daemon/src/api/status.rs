@@ -95,6 +95,8 @@ pub struct Friend {
     pub bytes_held_for_me: u64,
     /// Bytes of their shards on our shelf.
     pub bytes_i_hold: u64,
+    /// Bytes of their shards that lie here until somebody else is met, for whom they are.
+    pub bytes_i_carry: u64,
     /// Bytes that they keep for us at most.
     pub offered_to_me: u64,
     /// Bytes that we keep for them at most.
@@ -209,6 +211,7 @@ mod tests {
             bytes_per_meeting: None,
             bytes_held_for_me: 0,
             bytes_i_hold: 0,
+            bytes_i_carry: 0,
             offered_to_me: 0,
             offered_by_me: 0,
             audited: 0,

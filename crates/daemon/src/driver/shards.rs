@@ -53,12 +53,19 @@ impl Shards {
         }
     }
 
-    /// Promises room on the shelf.
-    pub(super) fn reserve(&self, link: LinkId, shard: ShardId, owner: MemberId, bytes: u32) {
+    /// Promises room on the shelf, or among the parcels.
+    pub(super) fn reserve(
+        &self,
+        link: LinkId,
+        shard: ShardId,
+        (owner, bytes): (MemberId, u32),
+        parcel: bool,
+    ) {
         let (store, inbox) = (self.world.store.clone(), self.world.inbox.clone());
         let (reserved, up) = (self.reserved.clone(), self.up.clone());
         spawn_blocking(move || {
-            let promised = store.shelf.reserve(owner, shard, bytes, clock::now());
+            let shelf = if parcel { &store.parcels } else { &store.shelf };
+            let promised = shelf.reserve(owner, shard, bytes, clock::now());
             let outcome = promised.map_err(|error| refusal(&error)).map(|incoming| {
                 let offset = incoming.offset();
                 let mut parts = locked(&reserved);
@@ -84,7 +91,7 @@ impl Shards {
         sink: Sink,
     ) {
         let target = match sink {
-            Sink::Shelf { .. } => locked(&self.reserved)
+            Sink::Shelf { .. } | Sink::Parcel { .. } => locked(&self.reserved)
                 .remove(&(link, shard))
                 .map(|incoming| ShardTarget::Sink(Box::new(ShelfSink(incoming)))),
             Sink::Fetch { .. } => Some(ShardTarget::Memory {
@@ -116,6 +123,7 @@ impl Shards {
         tokio::spawn(async move {
             let opened = match source {
                 Source::Shelf { owner } => open_shelved(&world, owner, shard, offset).await,
+                Source::Parcel { owner } => open_parcel(&world, owner, shard, offset).await,
                 Source::Own { pack, index } => {
                     match crate::packs::load(&world, pack, index).await {
                         Ok(loaded) => {
@@ -317,6 +325,7 @@ impl Shards {
         self.expected.retain(|(of, _), _| *of != link);
         let reserved = self.reserved.clone();
         let sending = self.sending.clone();
+        let store = self.world.store.clone();
         // With nobody left to send to, no pack needs to stay in memory.
         let idle = self.peers.is_empty().then(|| self.world.rebuilder.clone());
         // Closing parts writes to the disk.
@@ -334,6 +343,10 @@ impl Shards {
             let gone: Vec<Incoming> = gone.iter().filter_map(|key| parts.remove(key)).collect();
             drop(parts);
             drop(gone);
+            // What came of parcels has no room of its own.
+            if let Err(error) = store.parcels.drop_parts() {
+                tracing::warn!(%error, "can't drop parts of parcels");
+            }
         });
     }
 }
@@ -411,13 +424,7 @@ type Opened = Result<(u32, ShardSource), TransferError>;
 async fn open_shelved(world: &World, owner: MemberId, shard: ShardId, offset: u32) -> Opened {
     let (store, inbox) = (world.store.clone(), world.inbox.clone());
     let opened = spawn_blocking(move || match store.shelf.read(owner, shard) {
-        Ok(file) => {
-            let bytes = file.bytes();
-            Ok((
-                bytes,
-                ShardSource::Reader(Box::new(ShelfSource { file, offset })),
-            ))
-        }
+        Ok(file) => Ok(stream(file, offset)),
         Err(error) => {
             tracing::warn!(shard = %shard.short(), %error, "can't read a shard");
             if matches!(error, ShelfError::Damaged(_) | ShelfError::Missing(_)) {
@@ -427,6 +434,24 @@ async fn open_shelved(world: &World, owner: MemberId, shard: ShardId, offset: u3
         }
     });
     opened.await.unwrap_or(Err(TransferError::Disk))
+}
+
+async fn open_parcel(world: &World, owner: MemberId, shard: ShardId, offset: u32) -> Opened {
+    let store = world.store.clone();
+    let opened = spawn_blocking(move || match store.parcels.read(owner, shard) {
+        Ok(file) => Ok(stream(file, offset)),
+        Err(error) => {
+            tracing::warn!(shard = %shard.short(), %error, "can't read a parcel");
+            Err(TransferError::Disk)
+        }
+    });
+    opened.await.unwrap_or(Err(TransferError::Disk))
+}
+
+fn stream(file: ShelvedShard, offset: u32) -> (u32, ShardSource) {
+    let bytes = file.bytes();
+    let source = ShelfSource { file, offset };
+    (bytes, ShardSource::Reader(Box::new(source)))
 }
 
 fn slice(loaded: &Loaded, offset: u32) -> Opened {

@@ -1,4 +1,4 @@
-//! Shards on their way to the trash, back and out of it, in the order in which the core said so.
+//! Shards on their way to the trash, back and out of it, and parcels that go, in the order in which the core said so.
 
 use carryall_core::{
     days::Days,
@@ -25,6 +25,10 @@ pub(super) enum Shelving {
         owner: MemberId,
         shards: Vec<ShardId>,
     },
+    DropParcels {
+        owner: MemberId,
+        shards: Vec<ShardId>,
+    },
     KeepDays(Days),
 }
 
@@ -44,6 +48,10 @@ impl Shelving {
             Self::Erase { owner, shards } => {
                 let shards = shelf.erase(owner, &shards);
                 Event::Erased { owner, shards }
+            }
+            Self::DropParcels { owner, shards } => {
+                let shards = world.store.parcels.remove_all(owner, &shards);
+                Event::ParcelsDropped { owner, shards }
             }
             Self::KeepDays(days) => {
                 if let Err(error) = world.store.vault.keep_days(&days) {

@@ -248,6 +248,7 @@ pub(super) fn friend(view: &MemberView) -> Friend {
         bytes_per_meeting: view.expected.bytes_per_meeting,
         bytes_held_for_me: view.bytes_held_for_me,
         bytes_i_hold: view.bytes_i_hold,
+        bytes_i_carry: view.bytes_i_carry,
         offered_to_me: view.offered_to_me,
         offered_by_me: view.offered_by_me,
         audited: view.bytes_audited,

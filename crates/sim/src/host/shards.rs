@@ -9,7 +9,7 @@ use carryall_core::{
 };
 use carryall_store::{
     disk::Disk,
-    shelf::{Incoming, ShelfError},
+    shelf::{Incoming, Shelf, ShelfError},
 };
 
 use super::{Host, Out};
@@ -36,6 +36,9 @@ impl Host {
                 self.node
                     .learn_kept(shelved.owner, shelved.shard, shelved.bytes);
             }
+        }
+        for parcel in self.parcels.list() {
+            (self.node).learn_parcel(parcel.owner, parcel.shard, parcel.bytes);
         }
         for (shelved, trashed) in self.shelf.trash() {
             self.node
@@ -77,12 +80,13 @@ impl Host {
     pub(super) fn reserve(
         &mut self,
         now: Timestamp,
-        link: LinkId,
-        shard: ShardId,
+        (link, shard): (LinkId, ShardId),
         owner: MemberId,
         bytes: u32,
+        parcel: bool,
     ) {
-        let outcome = match self.shelf.reserve(owner, shard, bytes, now) {
+        let shelf = if parcel { &self.parcels } else { &self.shelf };
+        let outcome = match shelf.reserve(owner, shard, bytes, now) {
             Ok(incoming) => {
                 let offset = incoming.offset();
                 self.inbound.insert(
@@ -114,10 +118,12 @@ impl Host {
         sink: Sink,
     ) {
         match sink {
-            Sink::Shelf { .. } => match self.inbound.get_mut(&(link, shard)) {
-                Some(Inbound::Shelf { open, .. }) => *open = true,
-                _ => self.answer_received(link, shard, Err(TransferError::Disk)),
-            },
+            Sink::Shelf { .. } | Sink::Parcel { .. } => {
+                match self.inbound.get_mut(&(link, shard)) {
+                    Some(Inbound::Shelf { open, .. }) => *open = true,
+                    _ => self.answer_received(link, shard, Err(TransferError::Disk)),
+                }
+            }
             Sink::Fetch { .. } => {
                 let mut content = self.partial.remove(&shard).unwrap_or_default();
                 content.truncate(usize::try_from(offset).unwrap_or(usize::MAX));
@@ -246,12 +252,20 @@ impl Host {
                 },
             );
         }
+        // What came of parcels has no room of its own.
+        let _ = self.parcels.drop_parts();
         self.event(now, Event::LinkDown { link });
     }
 
     pub(super) fn send_shard(&mut self, link: LinkId, shard: ShardId, offset: u32, source: Source) {
         let content = match source {
-            Source::Shelf { owner } => self.read_shelved(owner, shard),
+            Source::Shelf { owner } => {
+                let content = read_whole(&self.shelf, owner, shard);
+                content.map_err(|error| self.shelf_failed(owner, shard, &error))
+            }
+            Source::Parcel { owner } => {
+                read_whole(&self.parcels, owner, shard).map_err(|error| failure(&error))
+            }
             Source::Own { pack, index } => self.make_shard(pack, index),
         };
         match content {
@@ -273,24 +287,6 @@ impl Host {
                 }));
             }
         }
-    }
-
-    fn read_shelved(&mut self, owner: MemberId, shard: ShardId) -> Result<Vec<u8>, TransferError> {
-        let read = || {
-            let shelved = self.shelf.read(owner, shard)?;
-            let mut content = vec![0; shelved.bytes() as usize];
-            let mut done = 0;
-            while done < content.len() {
-                let at = u32::try_from(done).map_err(|_| ShelfError::Damaged(shard))?;
-                match shelved.read_at(&mut content[done..], at)? {
-                    0 => return Err(ShelfError::Damaged(shard)),
-                    count => done += count,
-                }
-            }
-            Ok(content)
-        };
-        let content = read();
-        content.map_err(|error| self.shelf_failed(owner, shard, &error))
     }
 
     pub(super) fn prove(
@@ -343,6 +339,20 @@ impl Host {
         }
         failure(error)
     }
+}
+
+fn read_whole(shelf: &Shelf, owner: MemberId, shard: ShardId) -> Result<Vec<u8>, ShelfError> {
+    let shelved = shelf.read(owner, shard)?;
+    let mut content = vec![0; shelved.bytes() as usize];
+    let mut done = 0;
+    while done < content.len() {
+        let at = u32::try_from(done).map_err(|_| ShelfError::Damaged(shard))?;
+        match shelved.read_at(&mut content[done..], at)? {
+            0 => return Err(ShelfError::Damaged(shard)),
+            count => done += count,
+        }
+    }
+    Ok(content)
 }
 
 fn failure(error: &ShelfError) -> TransferError {

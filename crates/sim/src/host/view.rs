@@ -46,6 +46,11 @@ impl Host {
         self.shelf.usage(owner) + trashed
     }
 
+    /// Returns the bytes of parcels carried for a member.
+    pub(crate) fn carried_for(&self, owner: MemberId) -> u64 {
+        self.parcels.usage(owner)
+    }
+
     /// Tidies up, as the daemon does every day.
     pub(crate) fn collect(&mut self, now: Timestamp) -> Result<(), ShelfError> {
         let circle = self.node.circle();

@@ -1,7 +1,10 @@
 //! The judge: compares what owners are told with what is really on friends' disks, and sums up.
 
+use std::collections::BTreeMap;
+
 use carryall_core::{
-    placement,
+    id::MemberId,
+    limits, placement,
     record::PackKind,
     time::{Span, Timestamp},
 };
@@ -93,6 +96,7 @@ impl Life {
                 continue;
             };
             self.tend(at);
+            self.look_at_parcels(at);
             if self.world.stations[at].is_desk && !self.world.stations[at].gone {
                 self.look_at(at, now);
             }
@@ -130,6 +134,25 @@ impl Life {
                 "{pack:?} is called safe ({health} could vanish, {gone} friends have), and is not"
             );
             self.violate("false safe", at, what);
+        }
+    }
+
+    /// Sees that nobody carries more for anybody than a share of what it offers.
+    fn look_at_parcels(&mut self, at: usize) {
+        let station = &self.world.stations[at];
+        let mut carried = BTreeMap::<MemberId, u64>::new();
+        for (owner, shard) in &station.parcels {
+            let pack = self.world.packs.of(*shard);
+            let bytes = pack.map_or(0, |it| it.record.coding.shard_bytes);
+            *carried.entry(*owner).or_default() += u64::from(bytes);
+        }
+        let circle = station.node.circle();
+        carried.retain(|owner, bytes| {
+            let offer = circle.offer(station.device, *owner);
+            *bytes > offer.unwrap_or(limits::OFFER_BYTES_DEFAULT) / limits::CARRY_PART
+        });
+        for (owner, bytes) in carried {
+            self.violate("carry budget", at, format!("{bytes} bytes of {owner:?}"));
         }
     }
 
@@ -174,7 +197,21 @@ impl Life {
             let data = it.record.kind != PackKind::Metadata;
             data && old && it.safe.is_none() && !it.lost && !left(it.owner)
         });
-        self.world.score.never = open.count() as u64;
+        let never = open.count() as u64;
+        let data = self.world.packs.all.iter().filter(|it| {
+            let old = now.since(it.record.made) >= NEVER;
+            it.record.kind != PackKind::Metadata && old && !it.lost && !left(it.owner)
+        });
+        let spreads: Vec<_> = data
+            .map(|pack| {
+                pack.spread
+                    .map(|it| it.map(|at| at.since(pack.record.made)))
+            })
+            .collect();
+        self.world.score.never = never;
+        for spread in spreads {
+            self.world.score.spread(spread);
+        }
         let waiting = self.seats.iter().flatten().filter(|at| {
             let it = &self.world.stations[**at];
             let since = it.rescue.as_ref().map(|it| it.since);

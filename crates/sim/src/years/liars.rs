@@ -14,7 +14,7 @@ use super::{
     life::Life,
     trace::Happening,
 };
-use carryall_core::time::Span;
+use carryall_core::{limits, time::Span};
 
 use crate::world::BEGIN;
 
@@ -41,7 +41,7 @@ pub struct Named {
 /// Three friends meet for an hour every so many days; one drops so many of its shards, in a thousand,
 /// one at least.
 pub fn lie(seed: u64, share: u32, every: u32) -> Named {
-    let mut life = Life::begin(cast(), seed);
+    let mut life = Life::begin(cast(), seed, limits::CARRIERS_MAX);
     let mut meetings = 0;
     for day in 0..HONEST + PATIENCE {
         let at = |hour: u64| BEGIN + Span::days(day.into()) + Span::hours(hour);

@@ -7,7 +7,7 @@ use carryall_core::{
     id::{MemberId, PackId},
     invite::InviteSecret,
     key::{Identity, Names, Words},
-    node, placement,
+    limits, node, placement,
     record::PackKind,
     time::{Span, Timestamp},
 };
@@ -52,7 +52,12 @@ pub(super) enum Slip {
 
 /// Lives through a trace.
 pub(super) fn live(trace: &Trace, seed: u64, slip: Option<Slip>) -> Lived {
-    let mut life = Life::begin(trace.cast.clone(), seed);
+    live_with(trace, seed, slip, limits::CARRIERS_MAX)
+}
+
+/// Lives through a trace, where so many friends carry each parcel at most.
+pub(super) fn live_with(trace: &Trace, seed: u64, slip: Option<Slip>, carriers: usize) -> Lived {
+    let mut life = Life::begin(trace.cast.clone(), seed, carriers);
     life.slip = slip;
     for day in 0..trace.days {
         for (at, happening) in trace.day(day) {
@@ -88,12 +93,14 @@ pub(super) struct Life {
     pub(super) left: BTreeSet<usize>,
     pub(super) violations: Vec<Violation>,
     pub(super) slip: Option<Slip>,
+    /// How many friends carry each parcel at most.
+    carriers: usize,
     rng: Rng,
 }
 
 impl Life {
     /// Founds a circle of all of the cast.
-    pub(super) fn begin(cast: Cast, seed: u64) -> Self {
+    pub(super) fn begin(cast: Cast, seed: u64, carriers: usize) -> Self {
         forget_verified();
         let rng = Rng::new(seed).fork("life", 0);
         let mut life = Self {
@@ -104,6 +111,7 @@ impl Life {
             left: BTreeSet::new(),
             violations: Vec::new(),
             slip: None,
+            carriers,
             rng,
         };
         life.found();
@@ -175,7 +183,8 @@ impl Life {
             true => node::found(identity, &rng.seed(), now),
             false => (identity, Vec::new()),
         };
-        let station = Station::new(identity, rng.seed(), now, it.owner, machine, is_desk);
+        let mut station = Station::new(identity, rng.seed(), now, it.owner, machine, is_desk);
+        station.node = station.node.with_carriers(self.carriers);
         let station = self.world.add(station, entries);
         self.seats[machine] = Some(station);
         station

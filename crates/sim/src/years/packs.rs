@@ -59,6 +59,8 @@ pub(super) struct Pack {
     pub(super) faults: Vec<(MemberId, Timestamp)>,
     /// When its owner was told that friends alone can rebuild it.
     pub(super) safe: Option<Timestamp>,
+    /// When some friends had something of it first, and when as many had as shall have.
+    pub(super) spread: [Option<Timestamp>; 2],
     /// Its owner does not need it any more.
     pub(super) released: bool,
     /// Nobody can rebuild it any more.
@@ -75,6 +77,15 @@ impl Pack {
                 && (with_trash || !it.trashed)
         });
         good.map(|it| it.index).collect::<BTreeSet<u8>>().len()
+    }
+
+    /// Returns how many friends have something of it on their shelves.
+    pub(super) fn holders(&self) -> usize {
+        let kept = self
+            .copies
+            .iter()
+            .filter(|it| !it.trashed && it.member != self.owner);
+        kept.map(|it| it.member).collect::<BTreeSet<_>>().len()
     }
 
     /// Tells whether friends alone can rebuild it.
@@ -155,6 +166,7 @@ impl Packs {
             copies: Vec::new(),
             faults: Vec::new(),
             safe: None,
+            spread: [None; 2],
             released: false,
             lost: false,
         });

@@ -22,7 +22,7 @@ use crate::checker::Violation;
 /// The name of our own policy.
 const OURS: &str = "Carryall";
 /// Runs at a time.
-const THREADS: usize = 2;
+pub(super) const THREADS: usize = 2;
 
 /// What years of circles showed.
 #[derive(Debug)]
@@ -172,7 +172,8 @@ impl fmt::Display for Years {
     }
 }
 
-fn days(days: f64) -> String {
+/// Says so many days in words.
+pub(super) fn days(days: f64) -> String {
     match days {
         days if days.is_nan() => "-".to_owned(),
         days if days.is_infinite() => "never".to_owned(),

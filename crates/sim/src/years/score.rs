@@ -29,6 +29,11 @@ pub(super) struct Score {
     pub(super) space: [u64; 3],
     /// The same for settled packs: bytes that their shards take, and should.
     pub(super) settled: [u64; 2],
+    /// How long data packs waited until some friends had something of them, and until as many as shall
+    /// have, in seconds; `u32::MAX` for those that still wait.
+    spreads: [Vec<u32>; 2],
+    /// Bytes that friends took along for others.
+    carried: u64,
     /// Bytes over near links and over far ones.
     pub(super) bytes: [u64; 2],
     /// How long restores took from the first day of the new machine, in seconds.
@@ -78,6 +83,18 @@ impl Score {
         }
     }
 
+    /// So long a pack waited until some friends had something of it, and until all who shall have; nothing
+    /// if it still does.
+    pub(super) fn spread(&mut self, waits: [Option<Span>; 2]) {
+        for (all, wait) in self.spreads.iter_mut().zip(waits) {
+            all.push(wait.map_or(u32::MAX, seconds));
+        }
+    }
+
+    pub(super) fn carried(&mut self, bytes: u64) {
+        self.carried += bytes;
+    }
+
     pub(super) fn moved(&mut self, far: bool, bytes: u64) {
         self.bytes[usize::from(far)] += bytes;
     }
@@ -105,6 +122,10 @@ impl Score {
         let runs = self.runs;
         self.runs += other.runs;
         self.waits.extend(other.waits);
+        for (all, more) in self.spreads.iter_mut().zip(other.spreads) {
+            all.extend(more);
+        }
+        self.carried += other.carried;
         self.never += other.never;
         self.lost += other.lost;
         self.lost_early += other.lost_early;
@@ -130,6 +151,21 @@ impl Score {
         waits.extend(std::iter::repeat_n(f64::INFINITY, never));
         waits.sort_by(f64::total_cmp);
         waits
+    }
+
+    /// Returns how long it took until some friends had something of a pack, in days, shortest first.
+    pub(super) fn spreads(&self) -> Vec<f64> {
+        sorted_days(&self.spreads[0])
+    }
+
+    /// Returns the same until as many had as shall have.
+    pub(super) fn settles(&self) -> Vec<f64> {
+        sorted_days(&self.spreads[1])
+    }
+
+    /// Returns how many gigabytes a run had carried.
+    pub(super) fn carried_gb(&self) -> f64 {
+        self.carried as f64 / 1e9 / self.runs.max(1) as f64
     }
 
     /// Returns how long restores took, in days, shortest first.
@@ -194,6 +230,16 @@ fn add(sums: &mut [u64], more: &[u64]) {
     for (sum, more) in sums.iter_mut().zip(more) {
         *sum += more;
     }
+}
+
+fn sorted_days(waits: &[u32]) -> Vec<f64> {
+    let ever = |wait: &u32| match *wait {
+        u32::MAX => f64::INFINITY,
+        wait => days(wait),
+    };
+    let mut waits: Vec<f64> = waits.iter().map(ever).collect();
+    waits.sort_by(f64::total_cmp);
+    waits
 }
 
 fn seconds(span: Span) -> u32 {

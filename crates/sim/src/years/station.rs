@@ -44,6 +44,8 @@ pub(super) struct Station {
     pub(super) beacon: Option<Timestamp>,
     /// Shards that it takes on a link.
     pub(super) expected: HashMap<(LinkId, ShardId), Sink>,
+    /// Parcels on its disk, with their owners.
+    pub(super) parcels: BTreeSet<(MemberId, ShardId)>,
     /// Bytes of shards that came before a link broke.
     pub(super) partial: HashMap<ShardId, u32>,
     /// Shards of own packs that came.
@@ -98,6 +100,7 @@ impl Station {
             wake: None,
             beacon: None,
             expected: HashMap::new(),
+            parcels: BTreeSet::new(),
             partial: HashMap::new(),
             fetched: HashMap::new(),
             rescue: None,

@@ -53,7 +53,6 @@ impl Trace {
         }
     }
 
-    #[cfg(test)]
     /// Cuts it short.
     pub(super) fn until(mut self, days: u32) -> Self {
         self.days = days;

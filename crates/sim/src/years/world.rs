@@ -10,6 +10,7 @@ use carryall_core::{
     limits,
     meeting::{Network, Whereabouts},
     message::{Message, Refusal},
+    placement,
     record::PackKind,
     time::{Span, Timestamp},
 };
@@ -30,6 +31,8 @@ const BEACON_SOON: Span = Span::secs(45);
 const BEACON_AGAIN: Span = Span::secs(25 * 60);
 /// A node that wants to be woken in the past is woken after this long.
 const SPIN: Span = Span::millis(20);
+/// So many friends are asked for how soon they had something of a pack.
+pub(super) const FEW: usize = 4;
 /// Bytes of entries in a message.
 const FRAME_BYTES: usize = limits::FRAME_BYTES_MAX - 1024;
 
@@ -369,7 +372,12 @@ impl World {
                 }
                 self.schedule_beacon(me, BEACON_SOON);
             }
-            Effect::Reserve { link, shard, .. } => self.reserve(me, link, shard),
+            Effect::Reserve {
+                link,
+                shard,
+                parcel,
+                ..
+            } => self.reserve(me, link, shard, parcel),
             Effect::Receive {
                 link, shard, sink, ..
             } => {
@@ -407,6 +415,12 @@ impl World {
                     self.packs.remove(me, *shard);
                 }
                 self.tell(me, Event::Erased { owner, shards });
+            }
+            Effect::DropParcels { owner, shards } => {
+                for shard in &shards {
+                    self.stations[me].parcels.remove(&(owner, *shard));
+                }
+                self.tell(me, Event::ParcelsDropped { owner, shards });
             }
             Effect::PackFetched { pack } => {
                 let indices = self.stations[me]
@@ -466,8 +480,8 @@ impl World {
         }
     }
 
-    fn reserve(&mut self, me: usize, link: LinkId, shard: ShardId) {
-        let there = self.packs.copy(me, shard).is_some();
+    fn reserve(&mut self, me: usize, link: LinkId, shard: ShardId, parcel: bool) {
+        let there = !parcel && self.packs.copy(me, shard).is_some();
         let it = &self.stations[me];
         let outcome = if there {
             Err(Refusal::Have)
@@ -486,7 +500,7 @@ impl World {
 
     fn send_shard(&mut self, me: usize, link: LinkId, shard: ShardId, offset: u32, source: Source) {
         let readable = match source {
-            Source::Own { .. } => true,
+            Source::Own { .. } | Source::Parcel { .. } => true,
             Source::Shelf { owner } => self.read(me, owner, shard),
         };
         let bytes = self
@@ -556,6 +570,11 @@ impl World {
             Some(Sink::Shelf { .. }) => {
                 let member = self.stations[to].member;
                 self.packs.keep(to, member, shard);
+                self.spread(shard);
+            }
+            Some(Sink::Parcel { owner }) => {
+                self.score.carried(u64::from(bytes) * WEIGHT);
+                self.stations[to].parcels.insert((owner, shard));
             }
             Some(Sink::Fetch { pack, index }) => {
                 let fetched = self.stations[to].fetched.entry(pack).or_default();
@@ -569,6 +588,23 @@ impl World {
             outcome,
         };
         self.tell(to, received);
+    }
+
+    /// Notes how long it took until friends had something of a pack.
+    fn spread(&mut self, shard: ShardId) {
+        let (now, others) = (self.now, self.cast.people.len() - 1);
+        let id = self.packs.of(shard).map(|it| it.record.id);
+        let Some(pack) = id.and_then(|id| self.packs.get_mut(id)) else {
+            return;
+        };
+        let record = &pack.record;
+        let holders = pack.holders();
+        let all = placement::members_target(record.kind, &record.coding, others);
+        for (spread, enough) in pack.spread.iter_mut().zip([FEW, all]) {
+            if holders >= enough {
+                spread.get_or_insert(now);
+            }
+        }
     }
 
     fn prove(
