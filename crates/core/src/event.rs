@@ -321,6 +321,14 @@ pub enum Command {
         /// The packs.
         packs: Vec<PackId>,
     },
+    /// Files are about to leave this device, since friends hold the packs that they lie in. Refused
+    /// unless [`crate::free`] lets all of these packs go.
+    Free {
+        /// The packs that hold the files, and the folder lists that lead to them.
+        packs: Vec<PackId>,
+        /// Those that this device can't make any more without the files.
+        unmade: Vec<PackId>,
+    },
     /// No longer list these snapshots, on any device of this member; or list them again.
     Forget {
         /// The snapshots.
@@ -430,6 +438,9 @@ pub enum CommandRefused {
     /// Friends know more of this device's own feed than it does.
     #[error("this device came back older than its friends know it, and waits for what they send")]
     Behind,
+    /// Friends don't hold enough of a pack for its files to go.
+    #[error("pack {} is not safe enough with friends any more; nothing was removed", .0.short())]
+    Unsafe(PackId),
     /// What was to be written doesn't fit an entry.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -18,6 +18,7 @@ pub mod drill;
 pub mod entry;
 pub mod event;
 pub mod feed;
+pub mod free;
 pub mod gate;
 #[cfg(test)]
 mod golden;

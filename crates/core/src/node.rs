@@ -16,6 +16,7 @@ mod entrust;
 mod feeds;
 mod fetch;
 mod forget;
+mod free;
 mod govern;
 mod heritage;
 mod keep;
@@ -409,6 +410,7 @@ impl Node {
                 }
             }
             Command::Release { packs } => self.release_packs(&packs)?,
+            Command::Free { packs, unmade } => self.free(&packs, &unmade)?,
             Command::Veto => self.veto()?,
             Command::Forget {
                 snapshots,

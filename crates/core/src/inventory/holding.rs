@@ -1,6 +1,6 @@
 //! One shard at one device: what is known of it, and when it is its turn to be proved.
 
-use crate::{id::DeviceId, limits, time::Timestamp};
+use crate::{free::Standing, id::DeviceId, limits, time::Timestamp};
 
 /// What is known of one shard at one device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +100,17 @@ impl Holding {
             && self
                 .proved
                 .is_some_and(|proved| now.since(proved) <= limits::AUDIT_VALID)
+    }
+
+    /// Returns how the holder's word that it keeps the shard stands; nothing if it doesn't say so.
+    pub(super) fn standing(&self, now: Timestamp) -> Option<Standing> {
+        let standing = || match self.proved {
+            _ if self.counts(now) => Standing::Proved,
+            _ if self.is_refuted() => Standing::Refuted,
+            Some(proved) => Standing::Stale(proved),
+            None => Standing::Unproved,
+        };
+        self.held.then(standing)
     }
 
     /// Returns when the holder was last asked for what it claims now; nothing if it never was.

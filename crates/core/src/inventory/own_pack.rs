@@ -5,6 +5,7 @@ use alloc::{collections::BTreeSet, vec::Vec};
 use super::holding::Mark;
 use crate::{
     circle::Circle,
+    free::{Held, Standing},
     health::{Indices, Spread},
     id::{DeviceId, MemberId},
     record::PackRecord,
@@ -70,6 +71,31 @@ impl OwnPack {
             })
         })
         .collect()
+    }
+
+    /// Returns what present members other than us say that they hold of it, and what that is worth.
+    /// `member_of` tells whose a device is, of those in the circle.
+    pub fn held(
+        &self,
+        member_of: &dyn Fn(DeviceId) -> Option<MemberId>,
+        me: MemberId,
+        gone: &BTreeSet<DeviceId>,
+        now: Timestamp,
+    ) -> Vec<Held> {
+        let held = self.marks.iter().filter_map(|mark| {
+            let member = member_of(mark.device).filter(|member| *member != me)?;
+            let standing = mark.holding.standing(now)?;
+            Some(Held {
+                member,
+                index: mark.index,
+                standing: if gone.contains(&mark.device) {
+                    Standing::Gone
+                } else {
+                    standing
+                },
+            })
+        });
+        held.collect()
     }
 
     /// Tells whether any other member holds more than one of its shards, by receipt.

@@ -29,6 +29,7 @@ mod courier;
 mod crowd;
 mod fetch;
 mod forget;
+mod free;
 mod heritage;
 mod order;
 mod outlook;
