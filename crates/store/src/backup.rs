@@ -42,6 +42,7 @@ pub use crate::scan::{Note, Reason};
 use crate::{
     catalogue::{Catalogue, CatalogueError},
     disk::Disk,
+    freed::{Freed, FreedError},
     spool::{Spool, SpoolError},
 };
 
@@ -166,6 +167,9 @@ pub enum BackupError {
     /// The spool refused.
     #[error(transparent)]
     Spool(SpoolError),
+    /// What was freed can't be told from what was deleted.
+    #[error(transparent)]
+    Freed(#[from] FreedError),
     /// The snapshot's own records would be larger than anybody reads.
     #[error("the snapshot can't be described: {0}")]
     Record(#[from] RecordError),
@@ -237,7 +241,8 @@ pub fn run(
         pool: &pool,
         state: &state,
     };
-    let memory = Remembered::new(context.catalogue)?;
+    let freed = Freed::read(context.disk, context.home)?;
+    let memory = Remembered::new(context.catalogue, freed)?;
     let mut assembler = Assembler::new(
         context,
         &chunker,
@@ -254,8 +259,30 @@ pub fn run(
     } else {
         together(&folders, &worker, &memory, progress, request.workers, go)?
     };
+    let back = memory.into_back();
+    welcome(context, &back)?;
     report.took = began.elapsed();
     Ok(report)
+}
+
+/// Takes freed files that are at their places again off the list, once the snapshot has them from
+/// there: if they go now, they were deleted.
+fn welcome(context: &Context<'_>, back: &[Vec<u8>]) -> Result<(), BackupError> {
+    if back.is_empty() {
+        return Ok(());
+    }
+    let mut freed = Freed::read(context.disk, context.home)?;
+    let view = context.catalogue.view()?;
+    for path in back {
+        let at = path.iter().rposition(|it| *it == b'/').unwrap_or(0);
+        let (folder, name) = (&path[..at], &path[at + 1..]);
+        let saved = state::directory(&view, folder);
+        let mut saved = saved.iter().flat_map(|it| &it.nodes);
+        if saved.any(|it| it.node.name == name && it.ino != 0) {
+            freed.remove(path);
+        }
+    }
+    Ok(freed.write(context.disk, context.home)?)
 }
 
 /// Removes packs from the spool that an interrupted backup left and the catalogue never heard of.

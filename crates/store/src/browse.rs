@@ -22,6 +22,7 @@ use thiserror::Error;
 use crate::{
     backup::Context,
     catalogue::{CatalogueError, View},
+    freed::FreedError,
     spool::SpoolError,
 };
 
@@ -63,6 +64,9 @@ pub enum BrowseError {
     /// The spool refused.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// What was freed is not known.
+    #[error(transparent)]
+    Freed(#[from] FreedError),
 }
 
 impl BrowseError {

@@ -11,6 +11,8 @@ pub mod disk;
 pub mod drill;
 pub mod error;
 pub mod feeds;
+pub mod free;
+pub mod freed;
 pub mod history;
 pub mod index;
 pub mod mem_disk;

@@ -21,6 +21,7 @@ use crate::{
     },
     browse::{BrowseError, Library},
     catalogue::CatalogueError,
+    freed::Freed,
 };
 
 /// What a vault could do without.
@@ -62,6 +63,10 @@ pub fn find(context: &Context<'_>) -> Result<Unneeded, BrowseError> {
         for root in &record.roots {
             marked.mark_node(&root.node.kind)?;
         }
+    }
+    // A snapshot may have been made while their folder could not be read.
+    for (_, node) in Freed::read(context.disk, context.home)?.files() {
+        marked.mark_node(&node.kind)?;
     }
     marked.sweep(context, newest)
 }

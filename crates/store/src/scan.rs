@@ -21,7 +21,10 @@ use carryall_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Disk, FileKind, Metadata};
+use crate::{
+    disk::{Disk, FileKind, Metadata},
+    freed::{Freed, StandIn},
+};
 
 /// A file changed this shortly before the walk may change again within one tick of its file
 /// system's clock, unseen. Coarse clocks (FAT, HFS+, old NFS) tick every two seconds.
@@ -158,6 +161,10 @@ pub(crate) trait Memory {
     fn generation(&self) -> u64;
     /// Tells whether the catalogue has a chunk.
     fn knows(&self, chunk: &ChunkId) -> bool;
+    /// Returns what was freed: it is not there, and has not been deleted.
+    fn freed(&self) -> &Freed;
+    /// A file that was freed is there again.
+    fn is_back(&self, path: &[u8]);
 }
 
 /// A directory whose names follow.
@@ -212,8 +219,8 @@ pub(crate) trait Visitor {
     fn unchanged(&mut self, node: CachedNode) -> Result<(), Stopped>;
     /// A file is new or changed, to be read now.
     fn file(&mut self, found: Found<'_>) -> Result<(), Stopped>;
-    /// A symbolic link is new or changed.
-    fn symlink(&mut self, node: CachedNode) -> Result<(), Stopped>;
+    /// A name is new or changed, and there is nothing to read: a symbolic link, or a freed file.
+    fn changed(&mut self, node: CachedNode) -> Result<(), Stopped>;
     /// The directory entered last ends. `shrank` tells that names are gone since the last walk.
     fn leave(&mut self, shrank: bool) -> Result<(), Stopped>;
     /// Something can't be saved.
@@ -308,23 +315,30 @@ impl<'a, M: Memory> Walk<'a, M> {
     ) -> Result<(), Stopped> {
         let metadata = match self.disk.metadata(path) {
             Ok(metadata) => metadata,
-            Err(error) => return visitor.note(note(path, Reason::from(&error))),
+            Err(error) => {
+                let reason = Reason::from(&error);
+                return self.absent(path, name, before, reason, stack, visitor);
+            }
         };
         match metadata.kind {
             FileKind::Directory => self.directory(path, name, before, &metadata, stack, visitor),
             FileKind::File => {
-                let kind = NodeKind::File {
-                    bytes: metadata.bytes,
-                    content: Vec::new(),
-                    link: link_number(&metadata),
-                };
+                let raw = path.as_os_str().as_bytes();
+                if self.memory.freed().get(raw).is_some() {
+                    self.memory.is_back(raw);
+                }
                 if let Some(before) = before
-                    && is_unchanged(&before, &metadata, &kind)
+                    && is_unchanged(&before, &metadata)
                     && !(doubtful && self.lacks_chunks(&before.node.kind))
                 {
                     return visitor.unchanged(before);
                 }
                 let settled = self.is_settled(&metadata);
+                let kind = NodeKind::File {
+                    bytes: metadata.bytes,
+                    content: Vec::new(),
+                    link: link_number(&metadata),
+                };
                 let node = node(name, kind, &metadata);
                 visitor.file(Found {
                     path,
@@ -336,6 +350,61 @@ impl<'a, M: Memory> Walk<'a, M> {
             FileKind::Symlink => self.symlink(path, name, before, &metadata, visitor),
             FileKind::Other => visitor.note(note(path, Reason::Special)),
         }
+    }
+
+    /// Visits a name at which nothing is: what was freed is still to be saved.
+    fn absent(
+        &self,
+        path: &Path,
+        name: Vec<u8>,
+        before: Option<CachedNode>,
+        reason: Reason,
+        stack: &mut Vec<Frame>,
+        visitor: &mut impl Visitor,
+    ) -> Result<(), Stopped> {
+        let raw = path.as_os_str().as_bytes();
+        let is_gone = reason == Reason::Vanished;
+        match self.memory.freed().stand_in(raw).filter(|_| is_gone) {
+            Some(StandIn::File(mut freed)) => {
+                freed.node.name = name;
+                match before {
+                    Some(before) if before == freed => visitor.unchanged(before),
+                    _ => visitor.changed(freed),
+                }
+            }
+            // A root that is not there stays as it was, whatever of it was freed.
+            Some(StandIn::Folder(metadata)) if !stack.is_empty() => {
+                self.directory(path, name, before, &metadata, stack, visitor)
+            }
+            _ => visitor.note(note(path, reason)),
+        }
+    }
+
+    /// Returns the names in a directory, sorted, and those that were freed among them; nothing if it
+    /// can't be listed, which is noted.
+    fn names(
+        &self,
+        path: &Path,
+        visitor: &mut impl Visitor,
+    ) -> Result<Option<Vec<OsString>>, Stopped> {
+        let freed = self.memory.freed().names_in(path.as_os_str().as_bytes());
+        let mut names = match self.disk.list(path) {
+            Ok(names) => names,
+            Err(error) => {
+                let is_gone = error.kind() == io::ErrorKind::NotFound;
+                if !is_gone || freed.is_empty() {
+                    visitor.note(note(path, Reason::from(&error)))?;
+                }
+                if freed.is_empty() {
+                    return Ok(None);
+                }
+                Vec::new()
+            }
+        };
+        names.extend(freed.into_iter().map(OsString::from_vec));
+        names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        names.dedup();
+        Ok(Some(names))
     }
 
     fn directory(
@@ -350,11 +419,9 @@ impl<'a, M: Memory> Walk<'a, M> {
         if self.left_out.contains(&(metadata.dev, metadata.ino)) {
             return Ok(());
         }
-        let mut names = match self.disk.list(path) {
-            Ok(names) => names,
-            Err(error) => return visitor.note(note(path, Reason::from(&error))),
+        let Some(names) = self.names(path, visitor)? else {
+            return Ok(());
         };
-        names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         let cached = self.memory.directory(path.as_os_str().as_bytes());
         let doubtful = cached
             .as_ref()
@@ -403,7 +470,7 @@ impl<'a, M: Memory> Walk<'a, M> {
         let node = node(name, NodeKind::Symlink { target }, metadata);
         match before {
             Some(before) if before.node == node => visitor.unchanged(before),
-            _ => visitor.symlink(CachedNode {
+            _ => visitor.changed(CachedNode {
                 node,
                 ctime_ns: metadata.ctime_ns,
                 ino: metadata.ino,
@@ -444,21 +511,13 @@ impl Frame {
 }
 
 /// Tells whether a file is as it was, content included, as far as its facts can tell.
-fn is_unchanged(before: &CachedNode, metadata: &Metadata, now: &NodeKind) -> bool {
-    let (
-        NodeKind::File {
-            bytes: bytes_before,
-            link: link_before,
-            ..
-        },
-        NodeKind::File { bytes, link, .. },
-    ) = (&before.node.kind, now)
-    else {
+pub(crate) fn is_unchanged(before: &CachedNode, metadata: &Metadata) -> bool {
+    let NodeKind::File { bytes, link, .. } = &before.node.kind else {
         return false;
     };
     before.settled
-        && bytes_before == bytes
-        && link_before == link
+        && *bytes == metadata.bytes
+        && *link == link_number(metadata)
         && before.node.mtime_ns == metadata.mtime_ns
         && before.ctime_ns == metadata.ctime_ns
         && before.ino == metadata.ino

@@ -8,6 +8,7 @@
 //! spool/             own packs that can't be rebuilt from sources
 //! aside/             shards of own packs that came back, until others make the packs whole
 //! meetings           whom this device met, and when
+//! freed              which files were freed: they are with friends alone
 //! days               the count of observed days, while something is in the trash
 //! catalogue.redb     an index that can be rebuilt from all of the above
 //! ```
@@ -34,6 +35,7 @@ use crate::{
     disk::{Disk, DiskLock, Open, make_dir, read_exact_at, replace},
     error::{At, DiskError},
     feeds::{FeedError, Feeds},
+    freed::{Freed, FreedError},
     history::{History, HistoryError},
     shelf::{Shelf, ShelfError},
     spool::{Spool, SpoolError},
@@ -205,6 +207,16 @@ impl Vault {
     /// Stores the count of observed days, durably.
     pub fn keep_days(&self, days: &Days) -> Result<(), DaysError> {
         days::write(&*self.disk, &self.home.join("days"), days)
+    }
+
+    /// Reads what was freed.
+    pub fn freed(&self) -> Result<Freed, FreedError> {
+        Freed::read(&*self.disk, &self.home)
+    }
+
+    /// Stores what was freed, durably.
+    pub fn keep_freed(&self, freed: &Freed) -> Result<(), FreedError> {
+        freed.write(&*self.disk, &self.home)
     }
 
     /// Opens the shelf. It takes nothing that would leave less than `keep_free` bytes on the disk.

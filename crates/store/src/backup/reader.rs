@@ -366,7 +366,7 @@ impl<P: Port> Visitor for Reader<'_, P> {
         })
     }
 
-    fn symlink(&mut self, node: CachedNode) -> Result<(), Stopped> {
+    fn changed(&mut self, node: CachedNode) -> Result<(), Stopped> {
         self.item(Item::Node {
             node,
             changed: true,

@@ -2,6 +2,8 @@
 //!
 //! It lies in the catalogue and is an aid only: without it the next snapshot lists all packs anew.
 
+use std::sync::{Mutex, PoisonError};
+
 use carryall_core::{
     codec::encode,
     id::{ChunkId, SnapshotId},
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalogue::{Batch, Catalogue, CatalogueError, View},
+    freed::Freed,
     scan::{CachedDirectory, CachedNode, Memory},
 };
 
@@ -92,21 +95,42 @@ pub(crate) fn directory_key(path: &[u8]) -> [u8; 16] {
 pub(super) struct Remembered<'a> {
     view: View<'a>,
     generation: u64,
+    freed: Freed,
+    /// Freed files that are there again.
+    back: Mutex<Vec<Vec<u8>>>,
 }
 
 impl<'a> Remembered<'a> {
-    pub(super) fn new(catalogue: &'a Catalogue) -> Result<Self, CatalogueError> {
+    pub(super) fn new(catalogue: &'a Catalogue, freed: Freed) -> Result<Self, CatalogueError> {
         let view = catalogue.view()?;
         let generation = generation(&view)?;
-        Ok(Self { view, generation })
+        Ok(Self {
+            view,
+            generation,
+            freed,
+            back: Mutex::default(),
+        })
     }
+
+    /// Returns the freed files that the walk found at their places.
+    pub(super) fn into_back(self) -> Vec<Vec<u8>> {
+        // Whole paths are pushed.
+        self.back
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the directory at `path` as the last walk knew it. A memory that can't be read costs reading
+/// the files again, nothing else.
+pub(crate) fn directory(view: &View<'_>, path: &[u8]) -> Option<CachedDirectory> {
+    let bytes = view.directory(&directory_key(path)).ok()??;
+    CachedDirectory::from_bytes(&bytes)
 }
 
 impl Memory for Remembered<'_> {
     fn directory(&self, path: &[u8]) -> Option<CachedDirectory> {
-        // A memory that can't be read costs reading the files again, nothing else.
-        let bytes = self.view.directory(&directory_key(path)).ok()??;
-        CachedDirectory::from_bytes(&bytes)
+        directory(&self.view, path)
     }
 
     fn generation(&self) -> u64 {
@@ -115,5 +139,14 @@ impl Memory for Remembered<'_> {
 
     fn knows(&self, chunk: &ChunkId) -> bool {
         matches!(self.view.find_chunk(chunk), Ok(Some(_)))
+    }
+
+    fn freed(&self) -> &Freed {
+        &self.freed
+    }
+
+    fn is_back(&self, path: &[u8]) {
+        let mut back = self.back.lock().unwrap_or_else(PoisonError::into_inner);
+        back.push(path.to_vec());
     }
 }

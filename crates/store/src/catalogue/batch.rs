@@ -77,6 +77,19 @@ impl<'a> Batch<'a> {
         self.catalogue.ours(put)
     }
 
+    /// Forgets where a pack's chunks came from: it can't be rebuilt any more.
+    pub fn forget_sources(&mut self, pack: PackId) -> Result<(), CatalogueError> {
+        let forgotten = (|| -> Result<_, redb::Error> {
+            let ordinals = self.transaction.open_table(ORDINALS)?;
+            let ordinal = ordinals.get(pack.as_bytes())?.map(|row| row.value());
+            if let Some(ordinal) = ordinal {
+                self.transaction.open_table(SOURCES)?.remove(ordinal)?;
+            }
+            Ok(())
+        })();
+        self.catalogue.ours(forgotten)
+    }
+
     /// Forgets a pack, and every chunk that was found in it.
     pub fn remove_pack(&mut self, pack: PackId) -> Result<(), CatalogueError> {
         let ordinal = (|| -> Result<_, redb::Error> {

@@ -9,7 +9,7 @@ use crate::{catalogue, days, feeds, history, vault};
 type Scenario = fn() -> u64;
 
 /// What is done when the power fails.
-const SCENARIOS: [(&str, Scenario); 18] = [
+const SCENARIOS: [(&str, Scenario); 19] = [
     (
         "a vault is made, and its identity replaced",
         vault::tests::founding,
@@ -40,6 +40,7 @@ const SCENARIOS: [(&str, Scenario); 18] = [
         "snapshots are forgotten, and their packs pruned",
         home::pruning,
     ),
+    ("files are freed", home::freeing),
     ("the catalogue is made anew", home::rebuilding),
     ("everything is learnt from a friend", home::recovering),
     (

@@ -19,6 +19,8 @@ use crate::{
     browse::Library,
     catalogue::Catalogue,
     disk::Disk,
+    free,
+    freed::Freed,
     index,
     mem_disk::MemDisk,
     prune,
@@ -351,6 +353,50 @@ pub(super) fn pruning() -> u64 {
                 let _ = prune(&place);
             }
         },
+    )
+}
+
+/// Files leave for good, since friends have them.
+pub(super) fn freeing() -> u64 {
+    let names = ["note 0", "note 1", "note 2", "photo"];
+    let clean = MemDisk::new();
+    let place = saved(&clean);
+    let newest = place.heads().pop().expect("one was made");
+    let library = Library::new(&place.context()).expect("it can be read");
+    let record = library.snapshot(newest.snapshot).expect("it is there");
+    let before = library.list(&record, b"/data").expect("it is there");
+    let free = |disk: &MemDisk| {
+        let place = Place::try_open(disk)?;
+        let found = free::find(&place.context(), Path::new(FOLDER), &|_| Ok(())).ok()?;
+        found.remove(&place.context()).ok()
+    };
+    let sample = Sample::default();
+    cut_everywhere(
+        |disk| drop(saved(disk)),
+        |disk| free(disk).is_some(),
+        |disk, done| {
+            let place = Place::open(disk);
+            let freed = Freed::read(disk, Path::new(HOME)).expect("it is whole");
+            for name in names {
+                let path = Path::new(FOLDER).join(name);
+                let known = freed.get(path.as_os_str().as_encoded_bytes()).is_some();
+                assert!(known || disk.metadata(&path).is_ok(), "{name} was deleted");
+                assert!(known || !done, "{name} is not on the list");
+            }
+            if sample.is_next() {
+                // Whatever is where: the next snapshot has the same files.
+                let mut next = Promised::default();
+                place.back_up(&mut next).expect("a backup after a crash");
+                let library = Library::new(&place.context()).expect("it can be read");
+                let record = library.snapshot(next.snapshots[0]);
+                let record = record.expect("it is there");
+                assert_eq!(
+                    library.list(&record, b"/data").expect("it is there"),
+                    before
+                );
+            }
+        },
+        |disk| drop(free(disk)),
     )
 }
 
