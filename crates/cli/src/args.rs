@@ -11,7 +11,7 @@ const EXIT_CODES: &str = "Exit codes:
     0  done
     1  failed
     2  wrong usage
-    3  done in part: some files could not be read or put back (wins over 4)
+    3  done in part: some files could not be read, put back or freed (wins over 4)
     4  saved here, not yet safe with friends; goes on by itself as you meet them
     5  not enough shards in reach now
    10  no vault in this home
@@ -69,6 +69,7 @@ pub(crate) enum Command {
     Find(FindArgs),
     Diff(DiffArgs),
     Mount(MountArgs),
+    Free(FreeArgs),
     Restore(RestoreArgs),
     Retrace(RetraceArgs),
     Recover(RecoverArgs),
@@ -339,6 +340,28 @@ pub(crate) struct MountArgs {
     /// An empty folder
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) at: PathBuf,
+}
+
+/// Remove local copies of files that friends hold, and see which could go
+///
+/// A file goes only if it is as the newest backup has it, and friends have proved lately that they hold all
+/// that they shall hold of it, so that one more of them could be lost without harm. What was freed
+/// stays in every snapshot: `carryall mount` shows it, and `carryall restore` puts it back. Ends with code
+/// 3 if some files stay, 4 if all do since friends don't hold enough yet.
+#[derive(Args, Debug)]
+pub(crate) struct FreeArgs {
+    /// A folder or file that is backed up
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// Only say what could go, and why the rest stays
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Don't ask
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Instead: let go of what was freed there; from the next backup on it counts as deleted
+    #[arg(long, conflicts_with_all = ["dry_run", "yes"])]
+    pub(crate) let_go: bool,
 }
 
 /// After a loss: see what is missing, who holds it and when you last met them

@@ -9,6 +9,7 @@ mod diff;
 mod events;
 mod find;
 mod forget;
+mod free;
 mod friends;
 mod init;
 mod invite;
@@ -91,6 +92,7 @@ fn dispatch(cli: Cli, ui: Ui) -> Result<Exit, CommandError> {
         Command::Find(args) => find::run(&context, &args),
         Command::Diff(args) => diff::run(&context, &args),
         Command::Mount(args) => mount::run(&context, &args),
+        Command::Free(args) => free::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Retrace(args) => retrace::run(&context, &args),
         Command::Recover(args) => recover::run(&context, args),

@@ -8,53 +8,15 @@ mod circle;
 
 use std::{
     fs::{self, File},
-    os::unix::fs::{FileExt, MetadataExt, symlink},
+    os::unix::fs::{FileExt, symlink},
     path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::{Duration, Instant},
 };
 
-use circle::{Circle, Device, PATIENCE, noise, relative};
-
-/// Tells whether this machine mounts FUSE file systems for us.
-fn can_mount() -> bool {
-    let device = File::options().read(true).write(true).open("/dev/fuse");
-    let helper = Command::new("fusermount3").arg("--version").output();
-    let may = device.is_ok() && (rustix::process::geteuid().is_root() || helper.is_ok());
-    if !may {
-        eprintln!("skipped: /dev/fuse or fusermount3 is not there");
-    }
-    may
-}
-
-/// Takes a mount away with a test that failed.
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        if is_mounted(self.0) {
-            // Which of the two may do it depends on who made it.
-            for tool in ["umount", "fusermount3"] {
-                let flags = if tool == "umount" { "-l" } else { "-uz" };
-                let _ = Command::new(tool).arg(flags).arg(self.0).status();
-            }
-        }
-    }
-}
-
-fn is_mounted(at: &Path) -> bool {
-    let outside = at.parent().unwrap().metadata().unwrap().dev();
-    at.metadata().is_ok_and(|inside| inside.dev() != outside)
-}
-
-fn wait(what: &str, condition: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < PATIENCE, "never {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
+use circle::{
+    Circle, Device,
+    mount::{Mount, can_mount, wait},
+    noise, relative,
+};
 
 fn packs_fetched(device: &Device) -> usize {
     device.whole_log().matches("\"type\":\"fetched\"").count()
@@ -96,9 +58,7 @@ fn a_photo_is_looked_at_and_its_pack_stays_where_it_is() {
         .run(&["mount", place])
         .refused(11, "no node is running");
     again.start();
-    let _guard = Mounted(&at);
-    let mounted = again.spawn(&["mount", place]);
-    wait("mounted", || is_mounted(&at));
+    let mounted = Mount::new(&again, &at).unwrap();
 
     let photos = at.join("latest/photos");
     wait("listed", || photos.join("2026/summer").is_dir());
@@ -133,6 +93,5 @@ fn a_photo_is_looked_at_and_its_pack_stays_where_it_is() {
     assert!(fs::write(photos.join("2026/notes.txt"), "x").is_err());
     assert!(fs::remove_file(&photo).is_err());
     assert!(!photos.join("2026/winter").exists());
-    mounted.interrupt();
-    wait("unmounted", || !is_mounted(&at));
+    mounted.end();
 }

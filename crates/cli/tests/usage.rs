@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 
 use circle::carryall;
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 30] = [
     "",
     "demo",
     "init",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 29] = [
     "find",
     "diff",
     "mount",
+    "free",
     "restore",
     "retrace",
     "recover",

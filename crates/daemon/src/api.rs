@@ -11,6 +11,7 @@
 //! | `POST /v1/backup` | [`backup::BackupRequest`] | lines of [`backup::BackupLine`] |
 //! | `GET /v1/snapshots` | | [`snapshot::Snapshots`] |
 //! | `GET /v1/ls?snapshot=&path=&recursive=` | | lines of [`snapshot::ListLine`] |
+//! | `POST /v1/free` | [`free::FreeRequest`] | [`free::FreeReport`] |
 //! | `POST /v1/restore` | [`restore::RestoreRequest`] | lines of [`restore::RestoreLine`] |
 //! | `GET /v1/retrace` | | [`restore::Retrace`] |
 //! | `POST /v1/check` | [`check::CheckRequest`] | lines of [`check::CheckLine`] |
@@ -28,6 +29,7 @@ pub mod backup;
 pub mod check;
 pub mod config;
 pub mod courier;
+pub mod free;
 pub mod invite;
 pub mod path;
 pub mod pause;

@@ -9,6 +9,7 @@ mod drill;
 mod error;
 mod fetch;
 mod find;
+mod free;
 mod join;
 mod people;
 mod read;

@@ -13,7 +13,7 @@ pub enum Exit {
     Failed,
     /// 2: wrong usage.
     Usage,
-    /// 3: done in part; some files could not be read or written.
+    /// 3: done in part; some files could not be read, written or freed.
     Partial,
     /// 4: saved here, not yet safe.
     NotYetSafe,

@@ -27,6 +27,7 @@ use crate::{
         check::CheckRequest,
         config::{SetRequest, Settings},
         courier::{CourierList, InitRequest, RemoveCourierRequest},
+        free::FreeRequest,
         invite::{InviteRequest, JoinRequest},
         pause::Pause,
         restore::{RestoreRequest, StopRestores},
@@ -58,6 +59,7 @@ pub(crate) fn router(engine: Engine) -> Router {
         .route("/v1/snapshots", get(snapshots))
         .route("/v1/forget", post(forget))
         .route("/v1/prune", post(prune))
+        .route("/v1/free", post(free))
         .route("/v1/ls", get(list))
         .route("/v1/find", get(find))
         .route("/v1/diff", get(diff))
@@ -271,6 +273,11 @@ async fn forget(State(engine): State<Engine>, bytes: Bytes) -> impl IntoResponse
 async fn prune(State(engine): State<Engine>, bytes: Bytes) -> impl IntoResponse {
     let request: PruneRequest = body(&bytes)?;
     engine.prune(request).await.map(Json)
+}
+
+async fn free(State(engine): State<Engine>, bytes: Bytes) -> impl IntoResponse {
+    let request: FreeRequest = body(&bytes)?;
+    engine.free(request).await.map(Json)
 }
 
 async fn list(

@@ -7,6 +7,9 @@
     reason = "every test program uses another part"
 )]
 
+#[cfg(target_os = "linux")]
+pub mod mount;
+
 use std::{
     fs,
     io::Write,

@@ -13,8 +13,9 @@ use carryall_core::{
 use carryall_net::NetError;
 use carryall_store::{
     aside::AsideError, backup::BackupError, browse::BrowseError, catalogue::CatalogueError,
-    courier::CourierError, days::DaysError, feeds::FeedError, history::HistoryError,
-    restore::RestoreError, shelf::ShelfError, spool::SpoolError, vault::VaultError,
+    courier::CourierError, days::DaysError, feeds::FeedError, free::FreeError, freed::FreedError,
+    history::HistoryError, restore::RestoreError, shelf::ShelfError, spool::SpoolError,
+    vault::VaultError,
 };
 use thiserror::Error;
 
@@ -53,6 +54,12 @@ pub enum EngineError {
     /// A snapshot can't be looked into.
     #[error(transparent)]
     Browse(#[from] BrowseError),
+    /// Nothing of a folder can be freed.
+    #[error(transparent)]
+    Free(#[from] FreeError),
+    /// The list of freed files can't be used.
+    #[error(transparent)]
+    Freed(#[from] FreedError),
     /// A restore failed.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -174,6 +181,12 @@ pub enum EngineError {
     /// The newest snapshot was named, which others depend on.
     #[error("the newest snapshot stays: the next backup builds on it; nothing was changed")]
     NewestSnapshot,
+    /// The snapshot that holds what was freed was named.
+    #[error(
+        "that snapshot holds files that were freed here, and stays until the next one; nothing was \
+         changed"
+    )]
+    HoldsFreed,
     /// What names are to look like says nothing.
     #[error("that is no pattern of names: {0}; nothing was looked for")]
     BadPattern(String),
@@ -237,6 +250,7 @@ impl EngineError {
             | Self::Gone => Exit::Busy,
             Self::Words(_) => Exit::WrongWords,
             Self::OutOfReach(_) | Self::NobodyAnswered(_) | Self::NoKeys => Exit::OutOfReach,
+            Self::Refused(CommandRefused::Unsafe(_)) => Exit::NotYetSafe,
             Self::BadRequest(_)
             | Self::UnknownFriend(_)
             | Self::UnknownDevice { .. }
@@ -248,6 +262,8 @@ impl EngineError {
             | Self::NoParent
             | Self::BadPattern(_)
             | Self::NewestSnapshot
+            | Self::HoldsFreed
+            | Self::Free(FreeError::NotSaved(_))
             | Self::Name(_)
             | Self::Config(ConfigError::UnknownKey(_) | ConfigError::BadValue { .. }) => {
                 Exit::Usage
@@ -281,7 +297,10 @@ impl EngineError {
             Self::Link(_) | Self::TurnedAway(_) => "ask for a new link: carryall invite",
             Self::NobodyAnswered(_) => "carryall join, near a friend whose node runs",
             Self::CircleInUse => "carryall --home OTHER join",
-            Self::NoSnapshot | Self::NothingRemembered => "carryall backup PATH",
+            Self::NoSnapshot
+            | Self::NothingRemembered
+            | Self::Free(FreeError::NoBackup | FreeError::NotSaved(_)) => "carryall backup PATH",
+            Self::HoldsFreed => "carryall backup",
             Self::NoRules => "carryall forget --keep-daily 30 --keep-monthly 12 --dry-run",
             Self::UnknownSnapshot(_) | Self::NewestSnapshot | Self::NoParent => {
                 "carryall snapshots"

@@ -10,7 +10,7 @@ use carryall_core::{
     node::Node,
     retention::{self, Dated, Verdict},
 };
-use carryall_store::{catalogue::SnapshotRow, prune};
+use carryall_store::{catalogue::SnapshotRow, free, prune};
 
 use super::{Engine, EngineError, backup::context, blocking, restore::PATIENCE};
 use crate::{
@@ -50,6 +50,14 @@ impl Engine {
         let newest = rows.last().map(|row| row.id);
         if newest.is_some_and(|newest| named.contains(&newest)) {
             return Err(EngineError::NewestSnapshot);
+        }
+        let store = world.store.clone();
+        let holder = blocking(move || {
+            let freed = store.vault.freed()?;
+            Ok(free::held_by(&store.catalogue, &freed)?)
+        });
+        if holder.await?.is_some_and(|holder| named.contains(&holder)) {
+            return Err(EngineError::HoldsFreed);
         }
         let judged = rows.iter().rev().map(|row| {
             let kept = verdicts.get(&row.id).and_then(|verdict| verdict.kept);
@@ -191,7 +199,7 @@ impl Engine {
     }
 
     /// Nobody else backs up, forgets or prunes meanwhile.
-    fn turn(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, EngineError> {
+    pub(super) fn turn(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, EngineError> {
         let backing_up = self.0.backing_up.clone();
         backing_up
             .try_lock_owned()
