@@ -30,7 +30,7 @@ pub(crate) struct Made {
 /// What is known from outside.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Witness {
-    /// Shards that a holder said it has stored.
+    /// Shards that a holder said it has stored, to keep them.
     pub(crate) stored: BTreeMap<DeviceId, BTreeSet<ShardId>>,
     /// What devices told others about their own feeds: hashes by length.
     pub(crate) told: BTreeMap<DeviceId, BTreeMap<u64, EntryHash>>,
@@ -48,7 +48,13 @@ impl Witness {
     /// A machine says something.
     pub(crate) fn said(&mut self, speaker: &Machine, message: &Message) {
         match message {
-            Message::Stored { shard } => {
+            // Of a parcel it is a hope: its carrier may drop it whenever it wants the room.
+            Message::Stored { shard }
+                if !speaker
+                    .host
+                    .as_ref()
+                    .is_some_and(|host| host.carries(*shard)) =>
+            {
                 self.stored
                     .entry(speaker.device)
                     .or_default()

@@ -367,7 +367,14 @@ fn a_restore_that_was_cut_off_goes_on() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("data");
     for i in 0..6 {
-        write(&folder.join(format!("f{i}")), &noise(i, 6_000_000));
+        let path = folder.join(format!("f{i}"));
+        write(&path, &noise(i, 6_000_000));
+        // The first is the newest: files come back in this order.
+        let now = fs::metadata(&path).unwrap().mtime();
+        set_mtime(
+            &path,
+            (now - 1000 * i64::try_from(i).unwrap()) * 1_000_000_000,
+        );
     }
     let home = Home::on_disk(&place.path().join("home"));
     home.back_up(&[&folder]);

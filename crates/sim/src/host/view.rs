@@ -33,6 +33,11 @@ impl Host {
             .collect()
     }
 
+    /// Tells whether a shard lies here for somebody else to get.
+    pub(crate) fn carries(&self, shard: ShardId) -> bool {
+        self.parcels.list().iter().any(|it| it.shard == shard)
+    }
+
     /// Returns what lies in the trash.
     pub(crate) fn trashed(&self) -> Vec<(Shelved, Trashed)> {
         self.shelf.trash()
