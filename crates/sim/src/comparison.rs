@@ -6,11 +6,7 @@
 use std::{
     fmt, io,
     path::Path,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+    sync::{Mutex, PoisonError},
 };
 
 use carryall_core::{
@@ -28,6 +24,7 @@ use crate::{
     lab::Lab,
     options::Faults,
     rng::Rng,
+    seeds,
     trace::Trace,
     workload,
     world::{BEGIN, Place},
@@ -42,8 +39,6 @@ const NEW_BYTES: [u64; 2] = [80_000, 320_000];
 const BACKLOG: u64 = 10;
 /// The age of what they hold: a month for each.
 const BACKLOG_AGE: Span = Span::days(30);
-/// Runs at a time.
-const THREADS: usize = 2;
 
 /// How the new packs of some weeks fared with one order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -136,23 +131,14 @@ impl fmt::Display for Comparison {
 ///
 /// Returns what stopped a run: an error of this program.
 pub fn compare(seeds: u64, days: u32) -> Result<Comparison, String> {
-    let jobs: Vec<(u64, usize)> = (1..=seeds)
-        .flat_map(|seed| (0..3).map(move |row| (seed, row)))
-        .collect();
-    let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((seed, row)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let order = [Order::Plan, Order::Random(*seed), Order::OldestFirst][*row];
-            let waits = Week::live(*seed, days, order);
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.push(((*seed, *row), waits));
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(work);
-        }
+    // Each order of each seed by itself: of few seeds no processor waits for long.
+    seeds::for_each(0..3 * seeds, |job| {
+        let (seed, row) = (job / 3 + 1, (job % 3) as usize);
+        let order = [Order::Plan, Order::Random(seed), Order::OldestFirst][row];
+        let waits = Week::live(seed, days, order);
+        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.push(((seed, row), waits));
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_unstable_by_key(|(job, _)| *job);

@@ -19,6 +19,7 @@ mod report;
 mod rng;
 mod rogue;
 mod run;
+mod seeds;
 mod settling;
 mod trace;
 mod witness;

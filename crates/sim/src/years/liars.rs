@@ -1,12 +1,6 @@
 //! Holders that drop some of what they say they keep: how soon are they named?
 
-use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
-};
+use std::sync::{Mutex, PoisonError};
 
 use super::{
     cast::{Cast, Kind, Machine, Person, Spot},
@@ -16,7 +10,7 @@ use super::{
 };
 use carryall_core::{limits, time::Span};
 
-use crate::world::BEGIN;
+use crate::{seeds, world::BEGIN};
 
 /// Packs that the liar has a shard of.
 const PACKS: u8 = 200;
@@ -26,8 +20,6 @@ const HONEST: u32 = 3;
 const PATIENCE: u32 = 45;
 /// The liar's machine.
 const LIAR: usize = 1;
-/// Runs at a time.
-const THREADS: usize = 2;
 
 /// When a liar was named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,24 +68,12 @@ pub fn lie(seed: u64, share: u32, every: u32) -> Named {
 
 /// Tries many seeds.
 pub fn lies(seeds: std::ops::Range<u64>, share: u32, every: u32) -> Vec<Named> {
-    let next = AtomicU64::new(seeds.start);
     let all = Mutex::new(Vec::new());
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return;
-            }
-            let named = lie(seed, share, every);
-            all.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(named);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(work);
-        }
+    seeds::for_each(seeds, |seed| {
+        let named = lie(seed, share, every);
+        all.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(named);
     });
     all.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,19 +2,18 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError, atomic::AtomicU64, atomic::Ordering},
-    thread,
+    sync::{Mutex, PoisonError},
 };
 
 use super::{
     cast::Setting,
     life::{self, Lived},
-    report::{THREADS, days},
+    report::days,
     score::{Score, quantile},
     trace::Trace,
     world::FEW,
 };
-use crate::checker::Violation;
+use crate::{checker::Violation, seeds};
 
 /// So many carriers at most, one after the other.
 const CARRIERS: [usize; 4] = [0, 1, 2, 3];
@@ -33,7 +32,6 @@ pub struct Carried {
 /// Lives through so many days of each seed with every number of carriers: as homes are, and as if none
 /// could be reached over the internet.
 pub fn carry(setting: Setting, days: u32, seeds: std::ops::Range<u64>) -> Carried {
-    let next = AtomicU64::new(seeds.start);
     let kinds = [true, false].into_iter();
     let kinds = kinds.flat_map(|open| CARRIERS.map(|carriers| (open, carriers)));
     let rows = kinds.map(|(open, carriers)| (open, carriers, Score::default()));
@@ -43,25 +41,14 @@ pub fn carry(setting: Setting, days: u32, seeds: std::ops::Range<u64>) -> Carrie
         rows: rows.collect(),
         violations: Vec::new(),
     });
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return;
-            }
-            for row in 0..2 * CARRIERS.len() {
-                let (open, carriers) = (row < CARRIERS.len(), CARRIERS[row % CARRIERS.len()]);
-                let Lived { score, violations } = one(setting, days, seed, open, carriers);
-                let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                all.rows[row].2.add(score);
-                let violations = violations.into_iter().map(|it| (seed, it));
-                all.violations.extend(violations);
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(work);
+    seeds::for_each(seeds, |seed| {
+        for row in 0..2 * CARRIERS.len() {
+            let (open, carriers) = (row < CARRIERS.len(), CARRIERS[row % CARRIERS.len()]);
+            let Lived { score, violations } = one(setting, days, seed, open, carriers);
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.rows[row].2.add(score);
+            let violations = violations.into_iter().map(|it| (seed, it));
+            all.violations.extend(violations);
         }
     });
     all.into_inner().unwrap_or_else(PoisonError::into_inner)

@@ -3,11 +3,7 @@
 use std::{
     fmt, io,
     path::Path,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
+    sync::{Mutex, PoisonError},
 };
 
 use super::{
@@ -17,12 +13,10 @@ use super::{
     score::{Score, quantile},
     trace::Trace,
 };
-use crate::checker::Violation;
+use crate::{checker::Violation, seeds};
 
 /// The name of our own policy.
 const OURS: &str = "Carryall";
-/// Runs at a time.
-pub(super) const THREADS: usize = 2;
 
 /// What years of circles showed.
 #[derive(Debug)]
@@ -38,7 +32,6 @@ pub struct Years {
 ///
 /// What is not ours is left out if `alone` is set.
 pub fn live(setting: Setting, years: u32, seeds: std::ops::Range<u64>, alone: bool) -> Years {
-    let next = AtomicU64::new(seeds.start);
     let rows = names(alone).map(|name| (name, Score::default())).collect();
     let all = Mutex::new(Years {
         setting,
@@ -46,29 +39,18 @@ pub fn live(setting: Setting, years: u32, seeds: std::ops::Range<u64>, alone: bo
         rows,
         violations: Vec::new(),
     });
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return;
-            }
-            let trace = Trace::new(setting, years, seed);
-            let lived = life::live(&trace, seed, None);
-            let mut scores = vec![lived.score];
-            let rivals = Policy::ALL.into_iter().filter(|_| !alone);
-            scores.extend(rivals.map(|policy| rival::live(&trace, policy, seed)));
-            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-            for ((_, sum), score) in all.rows.iter_mut().zip(scores) {
-                sum.add(score);
-            }
-            let violations = lived.violations.into_iter().map(|it| (seed, it));
-            all.violations.extend(violations);
+    seeds::for_each(seeds, |seed| {
+        let trace = Trace::new(setting, years, seed);
+        let lived = life::live(&trace, seed, None);
+        let mut scores = vec![lived.score];
+        let rivals = Policy::ALL.into_iter().filter(|_| !alone);
+        scores.extend(rivals.map(|policy| rival::live(&trace, policy, seed)));
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((_, sum), score) in all.rows.iter_mut().zip(scores) {
+            sum.add(score);
         }
-    };
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(work);
-        }
+        let violations = lived.violations.into_iter().map(|it| (seed, it));
+        all.violations.extend(violations);
     });
     let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     all.violations.sort_by_key(|it| it.0);

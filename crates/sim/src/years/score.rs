@@ -146,21 +146,17 @@ impl Score {
 
     /// Returns all waits in days, shortest first; what was never safe waited for ever.
     pub(super) fn waits(&self) -> Vec<f64> {
-        let mut waits: Vec<f64> = self.waits.iter().map(|it| days(*it)).collect();
-        let never = usize::try_from(self.never).unwrap_or(0);
-        waits.extend(std::iter::repeat_n(f64::INFINITY, never));
-        waits.sort_by(f64::total_cmp);
-        waits
+        sorted_days(&self.waits, self.never)
     }
 
     /// Returns how long it took until some friends had something of a pack, in days, shortest first.
     pub(super) fn spreads(&self) -> Vec<f64> {
-        sorted_days(&self.spreads[0])
+        sorted_days(&self.spreads[0], 0)
     }
 
     /// Returns the same until as many had as shall have.
     pub(super) fn settles(&self) -> Vec<f64> {
-        sorted_days(&self.spreads[1])
+        sorted_days(&self.spreads[1], 0)
     }
 
     /// Returns how many gigabytes a run had carried.
@@ -170,11 +166,7 @@ impl Score {
 
     /// Returns how long restores took, in days, shortest first.
     pub(super) fn restores(&self) -> Vec<f64> {
-        let mut restores: Vec<f64> = self.restores.iter().map(|it| days(*it)).collect();
-        let never = usize::try_from(self.unrestored).unwrap_or(0);
-        restores.extend(std::iter::repeat_n(f64::INFINITY, never));
-        restores.sort_by(f64::total_cmp);
-        restores
+        sorted_days(&self.restores, self.unrestored)
     }
 
     /// Returns how many forecasts there are of restores, their middle, the middle of what became of
@@ -232,12 +224,15 @@ fn add(sums: &mut [u64], more: &[u64]) {
     }
 }
 
-fn sorted_days(waits: &[u32]) -> Vec<f64> {
+/// Returns waits in days, shortest first, with so many that never ended.
+fn sorted_days(waits: &[u32], never: u64) -> Vec<f64> {
     let ever = |wait: &u32| match *wait {
         u32::MAX => f64::INFINITY,
         wait => days(wait),
     };
-    let mut waits: Vec<f64> = waits.iter().map(ever).collect();
+    let never = usize::try_from(never).unwrap_or(0);
+    let never = std::iter::repeat_n(f64::INFINITY, never);
+    let mut waits: Vec<f64> = waits.iter().map(ever).chain(never).collect();
     waits.sort_by(f64::total_cmp);
     waits
 }
