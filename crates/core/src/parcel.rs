@@ -50,14 +50,15 @@ impl Bill {
     }
 }
 
-/// All bills that this device wrote or can read, by shard and addressee.
+/// All bills that this device wrote or can read, by addressee and shard: whoever may be dialled is looked
+/// for again and again.
 #[derive(Clone, Debug, Default)]
-pub struct Bills(BTreeMap<(Stem, MemberId), Vec<Bill>>);
+pub struct Bills(BTreeMap<MemberId, BTreeMap<Stem, Vec<Bill>>>);
 
 impl Bills {
     /// Takes a bill. A later one of the same author for the same carrier renews it.
     pub fn note(&mut self, shard: Stem, to: MemberId, bill: Bill) {
-        let bills = self.0.entry((shard, to)).or_default();
+        let bills = self.0.entry(to).or_default().entry(shard).or_default();
         let same = |it: &&mut Bill| (it.author, it.carrier) == (bill.author, bill.carrier);
         match bills.iter_mut().find(same) {
             Some(known) if known.seq < bill.seq => *known = bill,
@@ -68,19 +69,28 @@ impl Bills {
 
     /// Forgets bills of a shard for an addressee.
     pub fn strike(&mut self, shard: Stem, to: MemberId, which: impl Fn(&Bill) -> bool) {
-        if let Some(bills) = self.0.get_mut(&(shard, to)) {
+        let Some(shards) = self.0.get_mut(&to) else {
+            return;
+        };
+        if let Some(bills) = shards.get_mut(&shard) {
             bills.retain(|bill| !which(bill));
             if bills.is_empty() {
-                self.0.remove(&(shard, to));
+                shards.remove(&shard);
             }
+        }
+        if shards.is_empty() {
+            self.0.remove(&to);
         }
     }
 
     /// Forgets what counts no more.
     pub fn prune(&mut self, now: Timestamp) {
-        self.0.retain(|_, bills| {
-            bills.retain(|bill| bill.is_valid(now));
-            !bills.is_empty()
+        self.0.retain(|_, shards| {
+            shards.retain(|_, bills| {
+                bills.retain(|bill| bill.is_valid(now));
+                !bills.is_empty()
+            });
+            !shards.is_empty()
         });
     }
 
@@ -91,19 +101,27 @@ impl Bills {
 
     /// Returns the bills of a shard that count, with their addressees.
     pub fn of(&self, shard: Stem, now: Timestamp) -> impl Iterator<Item = (MemberId, &Bill)> {
-        let all = (shard, MemberId([0; 32]))..=(shard, MemberId([0xff; 32]));
-        let bills = self.0.range(all);
-        bills.flat_map(move |((_, to), bills)| {
-            let valid = bills.iter().filter(move |bill| bill.is_valid(now));
+        self.0.iter().flat_map(move |(to, shards)| {
+            let bills = shards.get(&shard).into_iter().flatten();
+            let valid = bills.filter(move |bill| bill.is_valid(now));
             valid.map(|bill| (*to, bill))
+        })
+    }
+
+    /// Returns the bills for an addressee that count, with their shards.
+    pub fn to(&self, to: MemberId, now: Timestamp) -> impl Iterator<Item = (Stem, &Bill)> {
+        let shards = self.0.get(&to).into_iter().flatten();
+        shards.flat_map(move |(shard, bills)| {
+            let valid = bills.iter().filter(move |bill| bill.is_valid(now));
+            valid.map(|bill| (*shard, bill))
         })
     }
 
     /// Returns all bills that count, with their shards and addressees.
     pub fn all(&self, now: Timestamp) -> impl Iterator<Item = (Stem, MemberId, &Bill)> {
-        self.0.iter().flat_map(move |((shard, to), bills)| {
-            let valid = bills.iter().filter(move |bill| bill.is_valid(now));
-            valid.map(|bill| (*shard, *to, bill))
+        self.0.keys().flat_map(move |to| {
+            let bills = self.to(*to, now);
+            bills.map(|(shard, bill)| (shard, *to, bill))
         })
     }
 }

@@ -175,18 +175,7 @@ impl Node {
             return self.close(link, Farewell::ProtocolError);
         }
         match self.admit_to_carry(link, shard, bytes) {
-            Ok(owner) => {
-                if let Some(encounter) = self.encounters.get_mut(&link) {
-                    encounter.receives.insert(shard);
-                }
-                self.effect(Effect::Reserve {
-                    link,
-                    shard,
-                    owner,
-                    bytes,
-                    parcel: true,
-                });
-            }
+            Ok(owner) => self.reserve(link, shard, owner, bytes, true),
             Err(reason) => self.send(link, Message::Refuse { shard, reason }),
         }
     }
@@ -262,9 +251,9 @@ impl Node {
 
     /// Returns what is here for a member and was not said to have arrived, with its bill.
     fn undelivered(&self, to: MemberId) -> impl Iterator<Item = (MemberId, ShardId, &Bill)> {
-        let bills = self.bills.all(self.now);
-        bills.filter_map(move |(stem, addressee, bill)| {
-            if addressee != to || bill.carrier != self.device {
+        let bills = self.bills.to(to, self.now);
+        bills.filter_map(move |(stem, bill)| {
+            if bill.carrier != self.device {
                 return None;
             }
             let owner = self.circle.member_of(bill.author)?;

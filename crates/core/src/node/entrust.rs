@@ -239,7 +239,7 @@ impl Node {
         let mut hopes = Hopes::new();
         let ours = |device| self.circle.member_of(device) == Some(self.member);
         for (stem, to, bill) in self.bills.all(self.now) {
-            if bill.author == self.device || ours(bill.author) {
+            if ours(bill.author) {
                 hopes.entry((stem, to)).or_default().insert(bill.carrier);
             }
         }

@@ -36,6 +36,18 @@ impl Node {
             }
             return self.send(link, Message::Refuse { shard, reason });
         }
+        self.reserve(link, shard, owner, bytes, false);
+    }
+
+    /// Has the disk make room for a shard that the peer may send, or for a parcel.
+    pub(super) fn reserve(
+        &mut self,
+        link: LinkId,
+        shard: ShardId,
+        owner: MemberId,
+        bytes: u32,
+        parcel: bool,
+    ) {
         if let Some(encounter) = self.encounters.get_mut(&link) {
             encounter.receives.insert(shard);
         }
@@ -44,7 +56,7 @@ impl Node {
             shard,
             owner,
             bytes,
-            parcel: false,
+            parcel,
         });
     }
 
