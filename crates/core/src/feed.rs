@@ -219,7 +219,10 @@ impl Chain {
 }
 
 /// Returns what a certifying entry says, if its certificate is good and names the entry's author.
-pub(crate) fn certified(entry: &Entry) -> Result<(Certified, DeviceCertificate), FeedError> {
+///
+/// # Errors
+/// [`FeedError::NotCertified`].
+pub fn certified(entry: &Entry) -> Result<(Certified, DeviceCertificate), FeedError> {
     let Ok(Body::Certified(body)) = Body::from_entry(entry) else {
         return Err(FeedError::NotCertified);
     };

@@ -274,6 +274,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Returns the path that a text stands for, if it says all of the way: the node runs somewhere else than
+/// whoever asks.
+fn absolute(text: &str) -> Result<PathBuf, EngineError> {
+    let named = crate::api::path::to_path(text);
+    match named.is_absolute() {
+        true => Ok(named),
+        false => Err(EngineError::RelativePath(text.to_owned())),
+    }
+}
+
 /// Runs work that waits for disks on a thread that may.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,

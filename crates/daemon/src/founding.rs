@@ -7,8 +7,8 @@ use std::{path::Path, sync::Arc};
 
 use carryall_core::{
     courier::Label,
-    entry::{Body, Certified, DeviceClass, Entry, SignedEntry, WrapTarget},
-    feed::Author,
+    entry::{Body, Certified, DeviceClass, SignedEntry, WrapTarget},
+    feed::{self, Author},
     id::{CircleId, DeviceId, MemberId},
     key::{self, Identity, Names, Words},
     node,
@@ -92,7 +92,7 @@ pub fn recover_by_courier(
     let mut circle = None;
     let mut look = |entries: Vec<SignedEntry>| {
         for entry in entries.iter().filter_map(|it| it.verify().ok()) {
-            if certified_member(&entry) == Some(root.member()) {
+            if feed::certified(&entry).is_ok_and(|(_, it)| it.member == root.member()) {
                 circle.get_or_insert(entry.circle);
             }
         }
@@ -103,15 +103,6 @@ pub fn recover_by_courier(
     identity.circle_secret = *secret;
     Vault::create(Arc::new(OsDisk), home, identity)?;
     Ok(root.member())
-}
-
-/// Returns who says that the author of an entry is theirs.
-fn certified_member(entry: &Entry) -> Option<MemberId> {
-    let Ok(Body::Certified(body)) = Body::from_entry(entry) else {
-        return None;
-    };
-    let certificate = body.certificate.verify().ok()?;
-    (certificate.device == entry.device).then_some(certificate.member)
 }
 
 /// Founds a circle for the device of a vault that is in none. The identity names it last: cut short

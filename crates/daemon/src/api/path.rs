@@ -1,6 +1,8 @@
 //! How paths and names travel in JSON: valid UTF-8 as it is, every other byte and every control
 //! character as `\xNN`, a backslash as two. No path is lost, whatever its bytes.
 
+use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
+
 /// Returns the text for a path's raw bytes.
 pub fn to_text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -22,6 +24,11 @@ pub fn to_text(bytes: &[u8]) -> String {
             .for_each(|&byte| escape(byte, &mut text));
     }
     text
+}
+
+/// Returns the path that a text stands for.
+pub fn to_path(text: &str) -> PathBuf {
+    PathBuf::from(OsString::from_vec(to_bytes(text)))
 }
 
 /// Returns the raw bytes that a text stands for. A backslash that starts no escape is itself.

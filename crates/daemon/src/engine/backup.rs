@@ -19,12 +19,11 @@ use carryall_store::{
 };
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
-use super::{Engine, EngineError, blocking};
+use super::{Engine, EngineError, absolute, blocking};
 use crate::{
     api::{
         Failure,
         backup::{BackupLine, BackupProgress, BackupRequest, BackupSummary},
-        path,
     },
     clock,
     driver::World,
@@ -205,10 +204,7 @@ fn remember(store: &Store, paths: &[String]) -> Result<Vec<PathBuf>, EngineError
         .map(|(root, _)| to_path(root))
         .collect();
     for text in paths {
-        let named = to_path(path::to_bytes(text));
-        if !named.is_absolute() {
-            return Err(EngineError::RelativePath(text.clone()));
-        }
+        let named = absolute(text)?;
         let resolved = fs::canonicalize(&named).map_err(|_| EngineError::NoFolder(named))?;
         if roots.iter().any(|root| resolved.starts_with(root)) {
             continue;

@@ -1,10 +1,6 @@
 //! Couriers: making, listing and removing portable disks of this member.
 
-use std::{
-    ffi::OsString,
-    os::unix::ffi::OsStringExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use carryall_core::{
     entry::Subject,
@@ -15,7 +11,7 @@ use carryall_core::{
 };
 use carryall_store::courier::{self, CourierError, DIRECTORY, beneath::Beneath};
 
-use super::{Engine, EngineError, blocking};
+use super::{Engine, EngineError, absolute, blocking};
 use crate::{
     api::{
         courier::{CourierInfo, InitRequest, Made},
@@ -49,10 +45,7 @@ impl Engine {
 
     /// Makes a courier of a disk.
     pub async fn make_courier(&self, request: InitRequest) -> Result<Made, EngineError> {
-        let place = PathBuf::from(OsString::from_vec(path::to_bytes(&request.dir)));
-        if !place.is_absolute() {
-            return Err(EngineError::RelativePath(request.dir));
-        }
+        let place = absolute(&request.dir)?;
         let world = self.world().await?;
         let opened = place.clone();
         let (disk, free) = blocking(move || {

@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     fs,
-    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
@@ -20,7 +18,7 @@ use carryall_store::{
     freed::Freed,
 };
 
-use super::{Engine, EngineError, backup::context, blocking};
+use super::{Engine, EngineError, absolute, backup::context, blocking};
 use crate::{
     api::{
         free::{FreeFolder, FreeReport, FreeRequest, Kept},
@@ -192,10 +190,7 @@ fn let_go(store: &Store, at: &Path) -> Result<FreeReport, EngineError> {
 
 /// Returns the path that a text names, as backups know it.
 fn place(text: &str) -> Result<PathBuf, EngineError> {
-    let named = PathBuf::from(OsString::from_vec(path::to_bytes(text)));
-    if !named.is_absolute() {
-        return Err(EngineError::RelativePath(text.to_owned()));
-    }
+    let named = absolute(text)?;
     // What was freed as a whole is not there any more.
     Ok(fs::canonicalize(&named).unwrap_or(named))
 }

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use carryall_core::{
     event::{Command, Gate, Notice},
     id::{CircleId, DeviceId, MemberId},
-    invite::{Door, Invite, InviteSecret},
+    invite::Invite,
     node::Node,
 };
 use tokio::{
@@ -39,35 +39,23 @@ const QUIET: Duration = Duration::from_millis(700);
 
 type Lines = mpsc::Sender<JoinLine>;
 
-/// How to get in.
-struct Entrance {
-    /// The circle, if it is known.
-    circle: Option<CircleId>,
-    gate: Gate,
-    secret: Option<InviteSecret>,
-    doors: Vec<Door>,
-}
-
-impl From<Invite> for Entrance {
-    fn from(invite: Invite) -> Self {
-        Self {
-            circle: Some(invite.circle),
-            gate: Gate::Invite(invite.secret.id()),
-            secret: Some(invite.secret),
-            doors: invite.doors,
-        }
+/// How a guest knocks with an invite.
+fn by_invite(invite: Invite) -> Command {
+    Command::Knock {
+        circle: Some(invite.circle),
+        gate: Gate::Invite(invite.secret.id()),
+        secret: Some(invite.secret),
+        doors: invite.doors,
     }
 }
 
-impl Entrance {
-    /// By rendezvous: every friend nearby opens to who proves to be this member.
-    const fn by_words(member: MemberId) -> Self {
-        Self {
-            circle: None,
-            gate: Gate::Rendezvous(member),
-            secret: None,
-            doors: Vec::new(),
-        }
+/// How a member knocks who has nothing but words: every friend nearby opens to who proves to be it.
+fn by_words(member: MemberId) -> Command {
+    Command::Knock {
+        circle: None,
+        gate: Gate::Rendezvous(member),
+        secret: None,
+        doors: Vec::new(),
     }
 }
 
@@ -77,14 +65,12 @@ impl Engine {
         &self,
         request: JoinRequest,
     ) -> Result<mpsc::Receiver<JoinLine>, EngineError> {
-        let entrance = match &request.link {
-            Some(link) => Entrance::from(Invite::parse(link, clock::now())?),
-            None => {
-                let look = |node: &mut Node, _| node.member();
-                Entrance::by_words(self.world().await?.inbox.look(look).await?)
-            }
-        };
-        self.check_free(entrance.circle).await?;
+        let invite = request.link.map(|link| Invite::parse(&link, clock::now()));
+        let invite = invite.transpose()?;
+        self.check_free(invite.as_ref().map(|it| it.circle)).await?;
+        let look = |node: &mut Node, _| node.member();
+        let member = self.world().await?.inbox.look(look).await?;
+        let knock = invite.map_or_else(|| by_words(member), by_invite);
         let busy = EngineError::UnderWay("a backup");
         let backing_up = self
             .0
@@ -99,7 +85,7 @@ impl Engine {
         let (lines, receiver) = mpsc::channel(16);
         let (engine, patience) = (self.clone(), request.timeout_secs.unwrap_or(PATIENCE_SECS));
         tokio::spawn(async move {
-            let outcome = engine.change_circle(entrance, patience, &lines).await;
+            let outcome = engine.change_circle(knock, patience, &lines).await;
             drop((backing_up, fetching));
             let line = match outcome {
                 Ok(by) => engine.settle_in(by, recovering, &lines).await,
@@ -126,7 +112,7 @@ impl Engine {
     /// Leaves the present circle, knocks, and goes back to a circle of one if nobody lets us in.
     async fn change_circle(
         &self,
-        entrance: Entrance,
+        knock: Command,
         patience: u64,
         lines: &Lines,
     ) -> Result<DeviceId, EngineError> {
@@ -135,7 +121,7 @@ impl Engine {
         let (node, store) = blocking(move || outside(&old)).await?;
         drop(live);
         self.start(node, store, true).await?;
-        let outcome = self.knock(entrance, patience, lines).await;
+        let outcome = self.knock(knock, patience, lines).await;
         if outcome.is_err() {
             let mut live = self.0.live.write().await;
             let old = live.take().ok_or(EngineError::Gone)?.stop().await;
@@ -149,23 +135,11 @@ impl Engine {
     /// Knocks until somebody lets us in, and returns whose device did.
     async fn knock(
         &self,
-        entrance: Entrance,
+        knock: Command,
         patience: u64,
         lines: &Lines,
     ) -> Result<DeviceId, EngineError> {
         let mut notices = self.notices();
-        let Entrance {
-            circle,
-            gate,
-            secret,
-            doors,
-        } = entrance;
-        let knock = Command::Knock {
-            circle,
-            gate,
-            secret,
-            doors,
-        };
         self.command(knock).await?;
         say(lines, "Looking for somebody who can open the door ...").await;
         let deadline = Instant::now() + Duration::from_secs(patience);

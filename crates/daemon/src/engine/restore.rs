@@ -1,8 +1,6 @@
 //! The restore job: plan, make what this device can make, bring the rest, write.
 
 use std::{
-    ffi::OsString,
-    os::unix::ffi::OsStringExt,
     path::PathBuf,
     sync::{
         Arc,
@@ -29,7 +27,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Engine, EngineError, backup::context, blocking, turn::Turn};
+use super::{Engine, EngineError, absolute, backup::context, blocking, turn::Turn};
 use crate::{
     api::{
         Failure, path,
@@ -80,10 +78,7 @@ impl Engine {
             .job(request.patience_secs.map(Duration::from_secs))
             .await?;
         let job = job.guarded(Arc::new(self.may_fetch(true).await?));
-        let target = PathBuf::from(OsString::from_vec(path::to_bytes(&request.to)));
-        if !target.is_absolute() {
-            return Err(EngineError::RelativePath(request.to));
-        }
+        let target = absolute(&request.to)?;
         let wanted = Wanted {
             snapshot: self.find_snapshot(&request.snapshot).await?,
             path: path::to_bytes(&request.path),

@@ -1,6 +1,6 @@
 //! Going on with restores that are not done: by itself, whenever a friend comes near, until all is back.
 
-use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use carryall_core::event::Notice;
 use tokio::{sync::mpsc, time::sleep};
@@ -173,7 +173,7 @@ impl Wanted {
         Self {
             snapshot: order.snapshot,
             path: path::to_bytes(&order.path),
-            target: PathBuf::from(OsString::from_vec(path::to_bytes(&order.to))),
+            target: path::to_path(&order.to),
             overwrite: order.overwrite,
         }
     }
