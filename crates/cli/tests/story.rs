@@ -293,6 +293,17 @@ fn packets(file: &[u8]) -> Vec<Packet<'_>> {
     packets
 }
 
+/// Backs a folder up, waits until friends have it, and loses it with the device. Returns how it looked.
+fn save_and_lose(device: &mut Device, folder: &Path) -> Portrait {
+    let before = Portrait::take(folder).unwrap();
+    device.ok(&["backup", folder.to_str().unwrap()]);
+    device.wait_settled();
+    device.kill();
+    fs::remove_dir_all(&device.home).unwrap();
+    fs::remove_dir_all(folder).unwrap();
+    before
+}
+
 /// Comes back on a new device by the words and an invite from `friend`, and restores.
 fn come_back(circle: &Circle, name: &'static str, words: &str, friend: &Device, before: &Portrait) {
     bring_back(circle, circle.recover(name, words, friend), before);
@@ -329,13 +340,7 @@ fn after_a_loss_either_friend_brings_everything_back_and_neither_can_read_it() {
     let folder = circle.path("docs");
     plant(&folder);
     assert!(holds_canary(&folder), "the test itself finds canaries");
-    let before = Portrait::take(&folder).unwrap();
-    ada.ok(&["backup", folder.to_str().unwrap()]);
-    ada.wait_settled();
-
-    ada.kill();
-    fs::remove_dir_all(&ada.home).unwrap();
-    fs::remove_dir_all(&folder).unwrap();
+    let before = save_and_lose(&mut ada, &folder);
     for friend in [&ben, &cleo] {
         assert!(
             !holds_canary(&friend.home),
@@ -375,12 +380,7 @@ fn near_a_friend_the_words_are_enough() {
     let folder = circle.path("docs");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("letter"), "Dear Ben").unwrap();
-    let before = Portrait::take(&folder).unwrap();
-    ada.ok(&["backup", folder.to_str().unwrap()]);
-    ada.wait_settled();
-    ada.kill();
-    fs::remove_dir_all(&ada.home).unwrap();
-    fs::remove_dir_all(&folder).unwrap();
+    let before = save_and_lose(&mut ada, &folder);
 
     let again = circle.device("again");
     let early = again.run(&["join", "--nearby"]);
