@@ -1,10 +1,13 @@
 //! The world of the years: stations with real nodes, links that are as fast as they are, disks that
 //! take what they are told, and nothing else. It decides nothing.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::SocketAddr,
+};
 
 use carryall_core::{
-    entry::SignedEntry,
+    entry::{Addresses, SignedEntry},
     event::{Command, Effect, Event, Gate, LinkId, Notice, Sink, Source, TransferError},
     id::{DeviceId, MemberId, ShardId},
     limits,
@@ -140,7 +143,14 @@ impl World {
             network,
             offset_minutes: 0,
         };
+        let addresses = Addresses {
+            direct: self.address(station).into_iter().collect(),
+            relay: None,
+        };
         self.soon.push_back((station, Event::Moved { whereabouts }));
+        self.settle();
+        // Whoever is elsewhere knows from our feed where to dial.
+        self.command(station, Command::Locate { addresses });
         self.soon.push_back((station, Event::Arrived));
         self.settle();
         for other in self.company(station) {
@@ -195,16 +205,22 @@ impl World {
         open.then_some(Way::Far)
     }
 
+    /// Returns where a machine is dialled while it is awake. Machines in one place are in one network.
+    fn address(&self, station: usize) -> Option<SocketAddr> {
+        let network = self.stations[station].spot?.network();
+        let [.., a, b] = station.to_be_bytes();
+        Some(([10, network, a, b], 4747).into())
+    }
+
     fn hear(&mut self, listener: usize, speaker: usize) {
         let it = &self.stations[speaker];
         if it.node.identity().circle.is_none() {
             return;
         }
-        let [a, b] = u16::try_from(speaker).unwrap_or(u16::MAX).to_be_bytes();
         let event = Event::Near {
             device: it.device,
             news: it.node.news(),
-            addresses: vec![([10, 0, a, b], 4747).into()],
+            addresses: self.address(speaker).into_iter().collect(),
         };
         self.soon.push_back((listener, event));
     }
