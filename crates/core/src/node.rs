@@ -32,6 +32,7 @@ mod scrub;
 #[cfg(test)]
 mod tests;
 mod trash;
+mod unopened;
 mod wanted;
 
 use alloc::{
@@ -127,7 +128,7 @@ pub struct Node {
     /// How much of each feed was looked through for keys of ours.
     wraps_seen: BTreeMap<DeviceId, u64>,
     /// What came before we had the key to open it.
-    unopened: Vec<feeds::Sealed>,
+    unopened: Vec<unopened::Sealed>,
     /// What owners want dropped here, or back.
     orders: trash::Orders,
     thick: release::Thick,

@@ -10,7 +10,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Node, encounter::Encounter, feeds::Sealed};
+use super::{Node, encounter::Encounter, unopened::Sealed};
 use crate::{
     codec::decode,
     entry::{Body, Entry, ParcelList},

@@ -2,11 +2,15 @@
 
 use alloc::vec::Vec;
 
-use super::{Node, encounter::Encounter};
+use super::{
+    Node,
+    encounter::Encounter,
+    unopened::{Opening, Sealed},
+};
 use crate::{
     circle::Change,
     codec::decode,
-    entry::{AuditList, Body, Entry, ReceiptList, Receipts, Release, SignedEntry, Subject, Tip},
+    entry::{AuditList, Body, Entry, ReceiptList, Receipts, SignedEntry, Subject, Tip},
     event::{CommandRefused, Effect, Gate, LinkId, Notice},
     feed::{Author, FeedError},
     id::DeviceId,
@@ -15,23 +19,6 @@ use crate::{
     record::PackKind,
     time::{Span, Timestamp},
 };
-
-/// What came before we had the key to open it, or knew whose it is.
-#[derive(Debug)]
-pub(super) enum Sealed {
-    /// Of a holder, at a position of its feed.
-    Receipts(DeviceId, u64, Receipts),
-    /// Of a device of ours.
-    Audits(DeviceId, Vec<u8>),
-    /// The same.
-    Release(DeviceId, Release),
-    /// The same.
-    Forgotten(Entry),
-    /// The same.
-    Met(Entry),
-    /// Of anybody: parcels of ours, or for us.
-    Bill(Entry),
-}
 
 impl Node {
     /// Writes an entry into our own feed. It takes effect here at once, elsewhere once it is durable.
@@ -186,7 +173,7 @@ impl Node {
         }
     }
 
-    fn open_receipts(&mut self, holder: DeviceId, seq: u64, receipts: &Receipts) {
+    pub(super) fn open_receipts(&mut self, holder: DeviceId, seq: u64, receipts: &Receipts) {
         if self.identity.vault.is_empty() {
             self.unopened
                 .push(Sealed::Receipts(holder, seq, receipts.clone()));
@@ -236,13 +223,13 @@ impl Node {
         decode("receipts", &plain).ok()
     }
 
-    fn open_audits(&mut self, author: DeviceId, sealed: &[u8]) {
-        if self.identity.vault.is_empty() {
-            self.unopened.push(Sealed::Audits(author, sealed.to_vec()));
-            return;
-        }
-        if self.circle.member_of(author) != Some(self.member) {
-            return;
+    pub(super) fn open_audits(&mut self, author: DeviceId, sealed: &[u8]) {
+        match self.opening(author) {
+            Opening::Now => {}
+            Opening::Later => {
+                return self.unopened.push(Sealed::Audits(author, sealed.to_vec()));
+            }
+            Opening::Never => return,
         }
         let secret = &self.identity.vault.inventory;
         let Ok(plain) = key::open_with(secret, key::context::AUDITS.as_bytes(), sealed) else {
@@ -254,34 +241,6 @@ impl Node {
         self.note_outcomes(&list);
         for pack in self.inventory.note_outcomes(list) {
             self.replan(pack);
-        }
-    }
-
-    /// Opens what waited for keys, or for its author to be known.
-    pub(super) fn open_waiting(&mut self) {
-        for sealed in core::mem::take(&mut self.unopened) {
-            match sealed {
-                Sealed::Receipts(holder, seq, receipts) => {
-                    self.open_receipts(holder, seq, &receipts);
-                }
-                Sealed::Audits(author, sealed) => self.open_audits(author, &sealed),
-                Sealed::Release(author, release) => self.open_release(author, &release),
-                Sealed::Bill(entry) => {
-                    if let Ok(body) = Body::from_entry(&entry) {
-                        self.note_bills(&entry, &body);
-                    }
-                }
-                Sealed::Forgotten(entry) => {
-                    if let Ok(Body::Forgotten(sealed)) = Body::from_entry(&entry) {
-                        self.open_forgotten(&entry, &sealed);
-                    }
-                }
-                Sealed::Met(entry) => {
-                    if let Ok(Body::Met(sealed)) = Body::from_entry(&entry) {
-                        self.open_meetings(&entry, &sealed);
-                    }
-                }
-            }
         }
     }
 

@@ -5,7 +5,10 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use super::{Node, feeds::Sealed};
+use super::{
+    Node,
+    unopened::{Opening, Sealed},
+};
 use crate::{
     codec::{decode, encode},
     entry::{Body, Entry, ForgetList, Subject},
@@ -64,14 +67,10 @@ impl Node {
     /// A device says that snapshots are forgotten.
     pub(super) fn open_forgotten(&mut self, entry: &Entry, sealed: &[u8]) {
         let author = entry.device;
-        let known = self.circle.member_of(author);
-        let is_own = author == self.device;
-        if !is_own && known.is_some_and(|member| member != self.member) {
-            return;
-        }
-        if self.identity.vault.is_empty() || !is_own && known.is_none() {
-            self.unopened.push(Sealed::Forgotten(entry.clone()));
-            return;
+        match self.opening(author) {
+            Opening::Now => {}
+            Opening::Later => return self.unopened.push(Sealed::Forgotten(entry.clone())),
+            Opening::Never => return,
         }
         let secret = &self.identity.vault.inventory;
         let info = key::context::FORGET.as_bytes();

@@ -3,7 +3,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Node, feeds::Sealed};
+use super::{
+    Node,
+    unopened::{Opening, Sealed},
+};
 use crate::{
     codec::{decode, encode},
     entry::{Body, Entry},
@@ -50,12 +53,15 @@ impl Node {
 
     /// Takes what a device of ours told of its meetings.
     pub(super) fn open_meetings(&mut self, entry: &Entry, sealed: &[u8]) {
-        if self.identity.vault.is_empty() {
-            self.unopened.push(Sealed::Met(entry.clone()));
-            return;
-        }
-        if !self.is_or_was_ours(entry.device) {
-            return;
+        let opening = match self.opening(entry.device) {
+            // What a device that was removed since met is as true as before.
+            Opening::Later if self.was_ours(entry.device) => Opening::Now,
+            other => other,
+        };
+        match opening {
+            Opening::Now => {}
+            Opening::Later => return self.unopened.push(Sealed::Met(entry.clone())),
+            Opening::Never => return,
         }
         let secret = &self.identity.vault.inventory;
         let info = key::context::MEETINGS.as_bytes();
@@ -74,9 +80,9 @@ impl Node {
         }
     }
 
-    fn is_or_was_ours(&self, device: DeviceId) -> bool {
+    fn was_ours(&self, device: DeviceId) -> bool {
         let mut removed = self.circle.removed_devices_of(self.member);
-        self.circle.member_of(device) == Some(self.member) || removed.any(|it| it == device)
+        !self.identity.vault.is_empty() && removed.any(|it| it == device)
     }
 
     /// Returns when this device was made.

@@ -8,7 +8,10 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Node, feeds::Sealed};
+use super::{
+    Node,
+    unopened::{Opening, Sealed},
+};
 use crate::{
     codec::{decode, encode},
     entry::{Body, Release, ReleaseList, Veto},
@@ -94,13 +97,12 @@ impl Node {
 
     /// Stops counting what a device of ours released.
     pub(super) fn open_release(&mut self, author: DeviceId, release: &Release) {
-        let known = self.circle.member_of(author);
-        if author != self.device && known.is_some_and(|member| member != self.member) {
-            return;
-        }
-        if self.identity.vault.is_empty() || author != self.device && known.is_none() {
-            self.unopened.push(Sealed::Release(author, release.clone()));
-            return;
+        match self.opening(author) {
+            Opening::Now => {}
+            Opening::Later => {
+                return self.unopened.push(Sealed::Release(author, release.clone()));
+            }
+            Opening::Never => return,
         }
         let secret = &self.identity.vault.inventory;
         let info = key::context::RELEASE.as_bytes();

@@ -78,6 +78,27 @@ fn after_a_loss_the_next_device_knows_whom_its_owner_meets() {
     assert_eq!(told(&world, next), 1);
 }
 
+/// Whose device it is says the feed of whoever admitted it, which may come later.
+#[test]
+fn habits_are_known_whichever_feed_comes_first() {
+    let (mut world, devices) = World::circle(3);
+    let friend = devices[1];
+    let second = another_device(&mut world, friend, 50);
+    five_fridays(&mut world, second, friend);
+    assert_eq!(told(&world, second), 1);
+    world.switch_off(second);
+    let third = another_device(&mut world, friend, 51);
+    let mut again = Node::new(world.node(third).identity.clone(), [9; 32], world.now);
+    let feeds = &world.hosts[&third].feeds;
+    let others = feeds.iter().filter(|(device, _)| **device != second);
+    let others = others.flat_map(|(_, feed)| feed);
+    for entry in feeds[&second].iter().chain(others) {
+        again.replay(entry).unwrap();
+    }
+    let weekly = again.habits.meetings();
+    assert_eq!(weekly.filter(|it| it.length == Span(HOUR)).count(), 5);
+}
+
 #[test]
 fn a_device_that_lives_on_keeps_its_week_for_itself() {
     let (mut world, devices) = World::circle(3);
