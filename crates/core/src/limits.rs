@@ -94,6 +94,9 @@ pub const CARRY_PART: u64 = 10;
 /// Most friends who carry the same shard to the same member. A second one shortens no wait, and takes
 /// its room all the same; see docs/performance.md.
 pub const CARRIERS_MAX: usize = 1;
+/// A device whose owner's other ones have written for so long since it did is not counted on while
+/// somebody else will do.
+pub const REPLACED_AFTER: Span = Span::days(14);
 /// A parcel is carried for so long. Whoever was not met by then is hardly met at all.
 pub const PARCEL_VALID: Span = Span::days(30);
 /// A parcel whose bill is not known here is kept for so long: its owner writes it within seconds, but

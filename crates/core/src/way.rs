@@ -87,6 +87,19 @@ impl Group {
     }
 }
 
+/// Leaves out those of whom something speaks against, unless nothing comes back without them.
+fn without_needless(
+    given: BTreeMap<DeviceId, Indices>,
+    lacking: usize,
+    against: impl Fn(&DeviceId) -> bool,
+) -> BTreeMap<DeviceId, Indices> {
+    let mut rest = given.clone();
+    rest.retain(|device, _| !against(device));
+    let all = rest.values().fold(Indices::default(), |a, b| a.union(*b));
+    let enough = usize::try_from(all.len()).is_ok_and(|len| len >= lacking);
+    if enough { rest } else { given }
+}
+
 /// All that is missing, and who has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Missing {
@@ -264,6 +277,8 @@ impl Node {
                     }
                 }
             }
+            let replaced = |device: &DeviceId| self.circle.seems_replaced(*device);
+            let given = without_needless(given, lacking, replaced);
             let bytes = u64::from(record.coding.shard_bytes);
             (bytes, u32::try_from(lacking).unwrap_or(u32::MAX), given)
         }));

@@ -98,6 +98,8 @@ pub struct WrapsEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) chain: Chain,
+    /// When its device last wrote, by its own clock, as far as that isn't ahead of ours.
+    pub(super) wrote: Timestamp,
     /// From entry 0, or renewed later by the same member.
     pub(super) certificate: Option<Certificate>,
     pub(super) beacon_seed: [u8; 32],
@@ -120,6 +122,7 @@ impl Facts {
     pub(super) const fn new(chain: Chain) -> Self {
         Self {
             chain,
+            wrote: Timestamp(0),
             certificate: None,
             beacon_seed: [0; 32],
             admissions: BTreeMap::new(),
@@ -150,6 +153,7 @@ impl Facts {
         let seq = entry.seq;
         let hash = signed.hash();
         self.chain = Chain::resume(*circle, entry.device, seq + 1, hash);
+        self.wrote = self.wrote.max(entry.time.min(now));
         match body {
             Some(Body::Certified(_)) => self.certify(entry),
             Some(Body::Admitted(admission)) => {

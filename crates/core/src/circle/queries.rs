@@ -9,6 +9,7 @@ use crate::{
     entry::{Addresses, DeviceCertificate, MemberCard, Revocation, SignedEntry, Subject, Tip},
     feed::Chain,
     id::{DeviceId, InviteId, MemberId},
+    limits,
     time::Timestamp,
 };
 
@@ -161,6 +162,17 @@ impl Circle {
         (self.devices_of(from))
             .filter_map(|device| self.offer(device, to))
             .reduce(u64::saturating_add)
+    }
+
+    /// Tells whether a device has probably been replaced: another one of its member has gone on writing
+    /// for [`limits::REPLACED_AFTER`] since.
+    pub fn seems_replaced(&self, device: DeviceId) -> bool {
+        let wrote = |device: DeviceId| self.feeds.get(&device).map_or(Timestamp(0), |it| it.wrote);
+        let Some(member) = self.member_of(device) else {
+            return false;
+        };
+        let newest = self.devices_of(member).map(wrote).max();
+        newest.is_some_and(|newest| newest.since(wrote(device)) >= limits::REPLACED_AFTER)
     }
 
     /// Returns where a device said last that it can be reached, and when.

@@ -51,6 +51,19 @@ fn who_is_met_tomorrow_is_better_than_who_is_met_next_month() {
 }
 
 #[test]
+fn a_machine_that_seems_replaced_is_needed_only_when_nothing_comes_back_without() {
+    let given = |all: &[Gives<'_>]| -> BTreeMap<DeviceId, Indices> {
+        let all = all.iter().map(|(at, all)| (device(*at), indices(all)));
+        all.collect()
+    };
+    let replaced = |it: &DeviceId| *it == device(1);
+    let two = given(&[(1, &[0]), (2, &[1])]);
+    let rest = without_needless(two.clone(), 1, replaced);
+    assert_eq!(rest, given(&[(2, &[1])]));
+    assert_eq!(without_needless(two.clone(), 2, replaced), two);
+}
+
+#[test]
 fn what_nobody_can_bring_sends_nobody_anywhere() {
     let missing = missing(&[(2, &[(1, &[0]), (2, &[0])]), (0, &[(1, &[0])])]);
     assert_eq!(missing, Missing::default());

@@ -1,6 +1,6 @@
 //! What habits make probable: who is asked first, when all is safe, when all is back.
 
-use super::*;
+use super::{remove::another_device, *};
 use crate::{habit::Days, way::Stop};
 
 /// Lets a device have met somebody weekly, with so many bytes moved at each meeting.
@@ -81,6 +81,35 @@ fn the_way_home_needs_all_of_those_who_have_a_part_only() {
     assert!(way.stops.iter().all(|it| it.instead.len() == 2));
     let days = way.by.unwrap().since(now).0 as f64 / Span::days(1).0 as f64;
     assert!((1.5..2.5).contains(&days), "{days}");
+}
+
+/// Tells whether somebody's machine, off for a while, is on its friend's way home; perhaps its owner has
+/// another one.
+fn is_on_the_way(replaced: bool) -> bool {
+    let (mut world, devices) = World::circle(3);
+    let (old, owner) = (devices[0], devices[1]);
+    world.back_up(owner, 1, PackKind::Large, 100_000);
+    world.run(Span::secs(30));
+    let new = replaced.then(|| another_device(&mut world, devices[2], 50));
+    world.switch_off(old);
+    world.run(Span(limits::REPLACED_AFTER.0 + Span::days(1).0));
+    if let Some(new) = new {
+        world.back_up(new, 2, PackKind::Large, 1000);
+        world.run(Span::secs(60));
+    }
+    let (node, now) = (world.node(owner), world.now);
+    let way = node.way_home(node.packs(), now);
+    let named = way
+        .stops
+        .iter()
+        .flat_map(|it| it.instead.iter().chain([&it.device]));
+    named.into_iter().any(|it| *it == old)
+}
+
+#[test]
+fn who_has_replaced_a_machine_is_not_met_with_it() {
+    assert!(is_on_the_way(false));
+    assert!(!is_on_the_way(true));
 }
 
 #[test]
