@@ -93,15 +93,15 @@ impl Pack {
         self.intact(with_trash) >= usize::from(self.record.coding.k)
     }
 
-    /// Returns how many members lost a copy by a fault that its owner may not know of yet, and have none
-    /// that is good.
+    /// Returns how many members lost a copy by a fault that its owner may not know of yet. Who has
+    /// another one that is good still has less than its owner counts on.
     pub(super) fn faulty(&self, now: Timestamp) -> usize {
-        let holds = |member: MemberId, good: bool| {
+        let holds_bad = |member: MemberId| {
             let mut copies = self.copies.iter();
-            copies.any(|it| it.member == member && (it.condition == Condition::Good) == good)
+            copies.any(|it| it.member == member && it.condition != Condition::Good)
         };
         let unknown = |(member, at): &&(MemberId, Timestamp)| {
-            !holds(*member, true) && (now.since(*at) <= FOUND_OUT || holds(*member, false))
+            now.since(*at) <= FOUND_OUT || holds_bad(*member)
         };
         let members = self.faults.iter().filter(unknown).map(|it| it.0);
         members.collect::<BTreeSet<MemberId>>().len()
@@ -283,5 +283,25 @@ impl Packs {
             .collect();
         let rebuilt = shard::rebuild(&record.coding, &shards, record.bytes as usize);
         rebuilt.is_ok_and(|bytes| shard::shard_id(&bytes).0 == record.id.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A friend who has enough to rebuild a pack alone, and loses one shard of two, has not enough.
+    #[test]
+    fn who_lost_one_shard_of_two_is_at_fault() {
+        let (mut packs, mut rng) = (Packs::default(), Rng::new(1));
+        let [owner, friend] = [1, 2].map(|it| MemberId([it; 32]));
+        let record = packs.make(owner, PackKind::Large, 2, Timestamp(0), &mut rng);
+        for shard in &record.shards[..2] {
+            packs.keep(5, friend, *shard);
+        }
+        packs.damage(5, 1, Condition::Rotten, Timestamp(0), &mut rng);
+        let (pack, later) = (&packs.all[0], Timestamp(0) + FOUND_OUT + Span::days(1));
+        assert!(!pack.is_rebuildable(true));
+        assert_eq!([pack.faulty(Timestamp(0)), pack.faulty(later)], [1, 1]);
     }
 }
