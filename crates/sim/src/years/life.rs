@@ -122,6 +122,18 @@ impl Life {
     pub(super) fn at(&mut self, at: Timestamp, happening: Happening) {
         self.world.run_until(at);
         self.perform(happening);
+        // Who lost everything looks after what comes back all the time.
+        let rescued = |it: &&usize| self.world.stations[**it].rescue.is_some();
+        let rescued: Vec<usize> = self
+            .seats
+            .iter()
+            .flatten()
+            .filter(rescued)
+            .copied()
+            .collect();
+        for station in rescued {
+            self.tend(station);
+        }
     }
 
     /// Returns how many machines that dropped shards were named.
@@ -190,7 +202,8 @@ impl Life {
         station
     }
 
-    /// Whoever is in the same place invites a machine that does not belong to the circle yet.
+    /// Whoever is in the same place invites a machine that does not belong to the circle yet; if nobody
+    /// is, somebody who can be reached sends a link.
     fn admit_at(&mut self, station: usize) {
         let outside = |life: &Self, at: usize| {
             let it = &life.world.stations[at];
@@ -199,6 +212,10 @@ impl Life {
         let mut there = self.world.company(station);
         there.push(station);
         let door = there.iter().copied().find(|at| !outside(self, *at));
+        let door = door.or_else(|| {
+            let mut all = 0..self.world.stations.len();
+            all.find(|at| self.world.reaches(station, *at) && !outside(self, *at))
+        });
         let guests: Vec<usize> = there.into_iter().filter(|at| outside(self, *at)).collect();
         let Some(door) = door else {
             return;

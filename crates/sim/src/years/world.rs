@@ -212,6 +212,11 @@ impl World {
         Some(([10, network, a, b], 4747).into())
     }
 
+    /// Tells whether a machine reaches another one now.
+    pub(super) fn reaches(&self, from: usize, to: usize) -> bool {
+        from != to && self.way(from, to).is_some()
+    }
+
     fn hear(&mut self, listener: usize, speaker: usize) {
         let it = &self.stations[speaker];
         if it.node.identity().circle.is_none() {
