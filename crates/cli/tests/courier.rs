@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circle::{Circle, Device, PATIENCE, contents, noise};
+use circle::{Circle, Device, PATIENCE, carryall, contents, noise};
 
 /// Returns how often the node said that a courier is safe to unplug.
 fn synced(device: &Device) -> usize {
@@ -346,4 +346,68 @@ fn the_words_and_a_disk_know_the_way_home() {
         thread::sleep(Duration::from_millis(500));
     }
     assert_eq!(files(&to.join("docs")), before);
+}
+
+/// What friends have not taken yet lies on the disk: it is told where, and the disk alone brings it back.
+#[test]
+fn what_travels_is_told_and_comes_back_from_the_disk_alone() {
+    let circle = Circle::new();
+    let (mut ada, mut bo, words) = two_and_words(&circle);
+    let (folder, disk) = folder_and_disk(&circle);
+    let at = disk.to_str().unwrap();
+    ada.ok(&["courier", "init", at, "--name", "blue disk"]);
+    ada.run(&["backup", folder.to_str().unwrap()]);
+    plug_in(&mut ada, &disk, |_| true);
+    let status = ada.status();
+    let travels = &status["members"][0]["on_couriers"];
+    assert_eq!(travels[0]["name"], "blue disk", "{status:#}");
+    assert!(travels[0]["bytes"].as_u64() > Some(72 << 20), "{status:#}");
+    assert_eq!(status["bytes_safe"], 0, "a disk at home is no other place");
+    let words_of = |ada: &Device| {
+        let run = carryall(&["--home", ada.home.to_str().unwrap(), "status"], "");
+        run.stdout
+    };
+    let told = words_of(&ada);
+    assert!(
+        told.contains("on the courier blue disk, on the way to bo"),
+        "{told}"
+    );
+
+    // A copy of the disk, as it was when it left home.
+    let copy = circle.path("copy");
+    copy_folder(&disk, &copy);
+    plug_in(&mut bo, &disk, |_| true);
+    plug_in(&mut ada, &disk, |ada| ada.status()["safe"] == true);
+    let status = ada.status();
+    assert_eq!(status["members"][0]["on_couriers"], serde_json::json!([]));
+    assert!(!words_of(&ada).contains("blue disk"));
+
+    let before = circle::relative(&folder);
+    for lost in [&ada.home, &folder] {
+        fs::remove_dir_all(lost).unwrap();
+    }
+    let at = copy.to_str().unwrap();
+    let mut again = circle.device("again");
+    again.ok_with(&["recover", "--courier", at], &format!("{words}\n"));
+    again.start_with(&["--path", at]);
+    let (to, started) = (circle.path("back"), Instant::now());
+    loop {
+        let run = again.run(&["restore", "--to", to.to_str().unwrap()]);
+        if run.code == Some(0) {
+            break;
+        }
+        assert!(matches!(run.code, Some(5 | 11)), "{run:?}");
+        assert!(started.elapsed() < PATIENCE, "{run:?}\n{}", again.log());
+        thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(circle::relative(&to.join("docs")), before);
+    assert!(!again.log().contains("\"met\""), "{}", again.log());
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for (path, bytes) in circle::relative(from) {
+        let path = to.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
 }

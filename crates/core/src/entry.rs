@@ -155,6 +155,10 @@ pub enum Body {
     Entrusted(Entrustment),
     /// 23: it need not any more.
     Recalled(Recall),
+    /// 24: a sealed [`AboardList`]: what the author put on a courier, read back from it, or took off.
+    Aboard(Vec<u8>),
+    /// 25: a courier is with the author's member, and was last seen with another one.
+    Sighted(DeviceId),
     /// A kind that this program does not know. Kept and passed on.
     Unknown(u16),
 }
@@ -183,6 +187,8 @@ impl Body {
             Self::Met(body) => (21, encode(body)),
             Self::Entrusted(body) => (22, encode(body)),
             Self::Recalled(body) => (23, encode(body)),
+            Self::Aboard(body) => (24, encode(body)),
+            Self::Sighted(body) => (25, encode(body)),
             Self::Unknown(kind) => (*kind, Vec::new()),
         }
     }
@@ -211,6 +217,8 @@ impl Body {
             21 => Self::Met(decode("told meetings", bytes)?),
             22 => Self::Entrusted(decode("entrustment", bytes)?),
             23 => Self::Recalled(decode("recall", bytes)?),
+            24 => Self::Aboard(decode("what is aboard", bytes)?),
+            25 => Self::Sighted(decode("sighting", bytes)?),
             kind => Self::Unknown(kind),
         })
     }
@@ -560,4 +568,22 @@ pub struct Recall {
 pub struct ParcelList {
     /// The shards, at most [`limits::ENTRUSTED_SHARDS_MAX`].
     pub shards: Vec<Stem>,
+}
+
+/// What became of shards of the author's member on a courier, for one addressee, sealed to its own
+/// inventory key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AboardList {
+    /// The disk.
+    pub courier: DeviceId,
+    /// To whom the shards are addressed.
+    pub to: MemberId,
+    /// By the author's clock.
+    pub time: Timestamp,
+    /// Shards that lie there from now on.
+    pub put: Vec<Stem>,
+    /// Shards that were read back whole.
+    pub read: Vec<Stem>,
+    /// Shards that no longer lie there.
+    pub gone: Vec<Stem>,
 }

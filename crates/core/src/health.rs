@@ -1,9 +1,12 @@
 //! Health: how many members could vanish before a pack is lost.
 //!
 //! Health is counted on members, never on devices, and only on shards that a holder has proved. The
-//! owner counts too: as long as friends alone can't rebuild the pack, its health is 0.
+//! owner counts too: as long as friends alone can't rebuild the pack, its health is 0. What portable disks
+//! add to that is counted in [`disk`].
 
-use alloc::collections::BTreeMap;
+pub mod disk;
+
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{id::MemberId, record::Coding};
 
@@ -94,14 +97,14 @@ pub fn union(spread: &Spread) -> Indices {
 /// may be too low then, never too high.
 pub fn health(coding: &Coding, spread: &Spread) -> u32 {
     let k = u32::from(coding.k);
-    let mut counts = if coding.k == 1 {
+    let mut counts: Vec<u32> = if coding.k == 1 {
         spread
             .values()
             .filter(|indices| !indices.is_empty())
             .map(|_| 1)
             .collect()
     } else {
-        credited(spread)
+        credited(spread).into_values().collect()
     };
     counts.sort_unstable();
     let mut left: u32 = counts.iter().sum();
@@ -120,19 +123,17 @@ pub fn health(coding: &Coding, spread: &Spread) -> u32 {
     vanished + 1
 }
 
-/// Returns per member how many indices it is credited with, each index once.
-fn credited(spread: &Spread) -> alloc::vec::Vec<u32> {
-    let mut members: alloc::vec::Vec<Indices> = spread.values().copied().collect();
-    members.sort_by_key(|indices| indices.len());
+/// Returns how many indices each member is credited with, each index once.
+fn credited(spread: &Spread) -> BTreeMap<MemberId, u32> {
+    let mut members: Vec<(MemberId, Indices)> = spread.iter().map(|(at, it)| (*at, *it)).collect();
+    members.sort_by_key(|(_, indices)| indices.len());
     let mut taken = Indices::default();
-    members
-        .into_iter()
-        .map(|indices| {
-            let own = indices.without(taken);
-            taken = taken.union(indices);
-            own.len()
-        })
-        .collect()
+    let credit = |(member, indices): (MemberId, Indices)| {
+        let own = indices.without(taken);
+        taken = taken.union(indices);
+        (member, own.len())
+    };
+    members.into_iter().map(credit).collect()
 }
 
 #[cfg(test)]

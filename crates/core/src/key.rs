@@ -57,6 +57,8 @@ pub mod context {
     pub const RELEASE: &str = "carryall 2026 release v1";
     /// HPKE: shards that a friend carries, for it, for whom they are, and for the owner's devices.
     pub const PARCELS: &str = "carryall 2026 parcels v1";
+    /// HPKE: what lies on a courier, for the owner of it.
+    pub const ABOARD: &str = "carryall 2026 aboard v1";
     /// HPKE: snapshots that an owner forgets, for itself.
     pub const FORGET: &str = "carryall 2026 forget v1";
     /// The circle's secret and a courier's salt to all keys of that disk.
@@ -69,7 +71,7 @@ pub mod context {
     pub const RECEIPT_PROOF: &str = "carryall 2026 receipt proof v1";
 
     /// All of them, so that a test can see that no two are equal.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 23] = [
         ROOT_SIGN,
         RECOVERY,
         RENDEZVOUS,
@@ -87,6 +89,7 @@ pub mod context {
         MEETINGS,
         RELEASE,
         PARCELS,
+        ABOARD,
         FORGET,
         COURIER,
         COURIER_SECRET,

@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod aboard;
 pub mod beacon;
 pub mod chunk;
 pub mod circle;

@@ -122,6 +122,10 @@ pub const ASIDE_FLOOR_BYTES: u64 = 1 << 30;
 
 /// A holder's proof counts for this long (research: Ateniese et al., a sweep a month).
 pub const AUDIT_VALID: Span = Span::days(30);
+/// What was read back from a courier counts for so long: a disk that travels is not seen every month.
+pub const ABOARD_VALID: Span = Span::days(90);
+/// What lies on a courier is read back again after so long, when the disk is here.
+pub const ABOARD_AGAIN: Span = Span::days(30);
 /// An invite can be claimed for this long.
 pub const INVITE_VALID: Span = Span::hours(72);
 /// Bytes that each member keeps for each other one until they say otherwise.

@@ -3,6 +3,7 @@
 //! Events and the time go in, effects come out. The parts under `node/` each hold one side of what a
 //! device does; this file owns the state and routes. It decides nothing itself.
 
+mod aboard;
 mod aside;
 mod audit;
 mod batch;
@@ -46,6 +47,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::{
+    aboard::Aboard,
     circle::Circle,
     entry::{Body, CheckSignature, SignedEntry, Tip},
     event::{Command, CommandRefused, Effect, Event, LinkId, Notice},
@@ -65,6 +67,8 @@ use crate::{
     time::Timestamp,
 };
 
+pub(crate) use aboard::Travel;
+pub use aboard::Wayside;
 pub use courier::{CourierPlan, ShownOutcome};
 pub use door::found;
 pub use load::Put;
@@ -134,6 +138,8 @@ pub struct Node {
     thick: release::Thick,
     /// Who carries what to whom, as far as we wrote it or can read it.
     bills: Bills,
+    /// What lies on couriers, as far as we wrote it.
+    pub(crate) aboard: Aboard,
     entrusting: entrust::Entrusting,
     carriage: carry::Carriage,
     /// How many friends carry the same shard to the same member at most.
@@ -209,6 +215,7 @@ impl Node {
             orders: trash::Orders::default(),
             thick: release::Thick::default(),
             bills: Bills::default(),
+            aboard: Aboard::default(),
             entrusting: entrust::Entrusting::default(),
             carriage: carry::Carriage::default(),
             carriers: limits::CARRIERS_MAX,

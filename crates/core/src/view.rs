@@ -14,7 +14,7 @@ use crate::{
     key::{Identity, VaultKeys},
     limits,
     message::Refusal,
-    node::Node,
+    node::{Node, Travel},
     outlook::Expected,
     placement::{health_target, members_target},
     record::{PackKind, PackRecord},
@@ -29,11 +29,14 @@ pub struct Safety {
     pub packs: u64,
     /// Bytes of all packs.
     pub bytes: u64,
-    /// Bytes of packs that friends alone can rebuild, by proof.
+    /// Bytes of packs that can be rebuilt without this device, by proof.
     pub bytes_safe: u64,
+    /// Of these, bytes of packs that friends can't rebuild without what lies on couriers.
+    pub bytes_by_courier: u64,
     /// Bytes of packs that friends hold enough of by their word, not all of it proved yet.
     pub bytes_claimed: u64,
-    /// How many members could vanish before the first pack is lost; 0 also when there is no pack.
+    /// How many members could vanish before the first pack is lost; 0 also when there is no pack. What
+    /// couriers add is told in [`crate::health::disk`].
     pub health_min: u32,
     /// The `health_min` that placement works towards with the members there are.
     pub target: u32,
@@ -63,6 +66,10 @@ pub struct MemberView {
     pub bytes_held_for_me: u64,
     /// Of these, bytes proved lately.
     pub bytes_audited: u64,
+    /// Bytes of our shards that they took from a courier, by their word, and have not proved yet.
+    pub bytes_by_courier: u64,
+    /// Bytes of our shards that lie on couriers for them.
+    pub on_couriers: Vec<OnCourier>,
     /// Bytes of their shards on our shelf.
     pub bytes_i_hold: u64,
     /// Bytes of their parcels that lie here until somebody else is met.
@@ -75,6 +82,19 @@ pub struct MemberView {
     pub refusal: Option<Refusal>,
     /// When they are met.
     pub expected: Expected,
+}
+
+/// Shards of ours on a courier, for one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnCourier {
+    /// The disk.
+    pub courier: DeviceId,
+    /// Its owner's name for it.
+    pub name: String,
+    /// How many bytes.
+    pub bytes: u64,
+    /// What we call those with whom it was last seen, if that was not with us.
+    pub seen_with: Option<String>,
 }
 
 /// A device of a member.
@@ -125,6 +145,8 @@ pub struct RetraceView {
     pub packs_in_reach: u64,
     /// Packs of which all known holders together don't have enough.
     pub packs_nowhere: u64,
+    /// Bytes of it that lie on each courier.
+    pub couriers: BTreeMap<DeviceId, u64>,
     /// Each device that has something of it: who will probably be met first, then who has most.
     pub holders: Vec<HolderView>,
 }
@@ -203,11 +225,18 @@ impl Node {
             ..Safety::default()
         };
         let others = self.others();
-        for pack in self.inventory.packs() {
+        let (on_disks, said_on_disks) = (self.on_disks(Some(now)), self.on_disks(None));
+        for (number, pack) in self.inventory.numbered() {
             let record = &pack.record;
             let bytes = u64::from(record.bytes);
             let proved = pack.proved_spread(&self.circle, self.member, now);
-            let now_health = health(&record.coding, &proved);
+            let mut now_health = health(&record.coding, &proved);
+            if let Some(disks) = on_disks.get(&number) {
+                let with = self.health_with(pack, &proved, disks);
+                let only = now_health == 0 && with > 0;
+                safety.bytes_by_courier += if only { bytes } else { 0 };
+                now_health = with;
+            }
             let claimed = pack.placed_spread(&self.circle, self.member, &self.stance.gone);
             safety.packs += 1;
             safety.bytes += bytes;
@@ -225,7 +254,9 @@ impl Node {
             // Whoever is away for long, or gone for good, may have it all the same.
             let nowhere = || {
                 let said = pack.held_spread(&self.circle, self.member, &BTreeSet::new());
-                health(&record.coding, &said) == 0
+                let disks = said_on_disks.get(&number).into_iter().flatten();
+                let all = disks.fold(union(&said), |all, (_, one)| all.union(*one));
+                all.len() < u32::from(record.coding.k)
             };
             safety.packs_lost += u64::from(now_health == 0 && !pack.available && nowhere());
         }
@@ -238,11 +269,12 @@ impl Node {
     /// Returns the other members.
     pub fn members(&self, now: Timestamp) -> Vec<MemberView> {
         let sums = self.inventory.bytes_by_device(now);
+        let mut travels = self.travels(now);
         let others = self
             .circle
             .members()
             .filter(|member| *member != self.member);
-        let view = |member: MemberId| {
+        let mut view = |member: MemberId| {
             let devices: Vec<DeviceView> = self
                 .circle
                 .devices_of(member)
@@ -254,9 +286,12 @@ impl Node {
             let (held, audited) = own.fold((0, 0), |sum, (_, held, audited)| {
                 (sum.0 + held, sum.1 + audited)
             });
+            let Travel { on_disks, taken } = travels.remove(&member).unwrap_or_default();
             MemberView {
                 member,
                 petname: self.petname(member),
+                bytes_by_courier: taken,
+                on_couriers: self.on_couriers(on_disks, now),
                 bytes_held_for_me: held,
                 bytes_audited: audited,
                 bytes_i_hold: self.ledger.bytes_of(member),
@@ -270,7 +305,21 @@ impl Node {
                 expected: self.expected(member, now),
             }
         };
-        others.map(view).collect()
+        others.map(&mut view).collect()
+    }
+
+    fn on_couriers(&self, bytes: BTreeMap<DeviceId, u64>, now: Timestamp) -> Vec<OnCourier> {
+        let view = |(courier, bytes)| {
+            let seen = self.circle.courier_seen(courier, now);
+            let others = seen.filter(|(member, _)| *member != self.member);
+            Some(OnCourier {
+                courier,
+                name: self.circle.courier(courier)?.name.clone(),
+                bytes,
+                seen_with: others.map(|(member, _)| self.petname(member)),
+            })
+        };
+        bytes.into_iter().filter_map(view).collect()
     }
 
     fn device_view(&self, device: DeviceId, now: Timestamp) -> DeviceView {
@@ -363,6 +412,7 @@ impl Node {
     ) -> RetraceView {
         let mut view = RetraceView::default();
         let mut holders: BTreeMap<DeviceId, (u64, u64)> = BTreeMap::new();
+        let on_disks = self.on_disks(None);
         for record in packs {
             view.packs_missing += 1;
             view.bytes_missing += u64::from(record.bytes);
@@ -379,6 +429,14 @@ impl Node {
                         near.insert(index);
                     }
                 }
+            }
+            let number = self.inventory.number(record.id);
+            let disks = number.and_then(|number| on_disks.get(&number));
+            for (courier, indices) in disks.into_iter().flatten() {
+                let lying = (0..record.coding.n).filter(|index| indices.contains(*index));
+                known.extend(lying.map(usize::from));
+                let bytes = u64::from(indices.len()) * u64::from(record.coding.shard_bytes);
+                *view.couriers.entry(*courier).or_default() += bytes;
             }
             let k = usize::from(record.coding.k);
             view.packs_in_reach += u64::from(near.len() >= k);

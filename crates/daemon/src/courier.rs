@@ -1,5 +1,6 @@
 //! Couriers: portable disks are found where they are mounted, and served by themselves.
 
+mod aboard;
 mod mounts;
 mod put;
 mod take;

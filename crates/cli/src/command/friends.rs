@@ -1,7 +1,9 @@
 //! `carryall friends`: list members, offer them room, rename or remove them.
 
 use carryall_daemon::{
-    api::status::{Friend, Friends, OfferRequest, RemoveRequest, Removed, RenameRequest},
+    api::status::{
+        Friend, Friends, OfferRequest, OnCourier, RemoveRequest, Removed, RenameRequest,
+    },
     config,
     exit::Exit,
 };
@@ -32,6 +34,9 @@ fn list(context: &Context) -> Result<Exit, CommandError> {
     }
     for friend in &friends.members {
         context.ui.say(line(friend));
+        for line in by_courier(friend) {
+            context.ui.say(format!("  {line}"));
+        }
     }
     Ok(Exit::Done)
 }
@@ -71,6 +76,28 @@ pub(super) fn line(friend: &Friend) -> String {
         ui::bytes(friend.bytes_i_hold),
         ui::bytes(friend.offered_by_me),
     )
+}
+
+/// Returns what travels to a friend on disks, one line each.
+pub(super) fn by_courier(friend: &Friend) -> Vec<String> {
+    let name = &friend.petname;
+    let on_disk = |it: &OnCourier| {
+        let seen = match &it.seen_with {
+            Some(with) => format!(", which {with} had last"),
+            None => String::new(),
+        };
+        let bytes = ui::bytes(it.bytes);
+        format!(
+            "{bytes} on the courier {}{seen}, on the way to {name}",
+            it.name
+        )
+    };
+    let mut lines: Vec<String> = friend.on_couriers.iter().map(on_disk).collect();
+    if friend.bytes_by_courier > 0 {
+        let bytes = ui::bytes(friend.bytes_by_courier);
+        lines.push(format!("{bytes} with {name} by courier, not proved yet"));
+    }
+    lines
 }
 
 /// Returns ", usually Fridays around 19:00", or nothing while no habit shows.

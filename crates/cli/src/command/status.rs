@@ -75,10 +75,16 @@ fn details(context: &Context, status: &Status) {
             ui::bytes(status.bytes_source),
         ));
         ui.say(format!(
-            "{}: {} safe with friends, {} only here",
+            "{}: {} safe elsewhere, {} only here",
             ui::count(status.packs, "pack", "packs"),
             ui::bytes(status.bytes_safe),
             ui::bytes(status.bytes_only_here),
+        ));
+    }
+    if status.bytes_by_courier > 0 {
+        ui.say(format!(
+            "{} of it only by couriers that others have: two of them weigh as one friend",
+            ui::bytes(status.bytes_by_courier),
         ));
     }
     if let Some(proof) = status.last_proof {
@@ -108,6 +114,9 @@ fn details(context: &Context, status: &Status) {
     }
     for friend in &status.members {
         ui.say(format!("- {}", friends::line(friend)));
+        for line in friends::by_courier(friend) {
+            ui.say(format!("  {line}"));
+        }
     }
     for transfer in &status.transfers {
         ui.say(format!("- {}", under_way(transfer)));

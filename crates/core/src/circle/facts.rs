@@ -116,6 +116,8 @@ pub(super) struct Facts {
     pub(super) heads: Heads,
     /// The first card of each, with its position.
     pub(super) couriers: BTreeMap<DeviceId, (u64, CourierCard)>,
+    /// Couriers that the author saw, and when it last said so: no later than that was heard of.
+    pub(super) sightings: BTreeMap<DeviceId, Timestamp>,
 }
 
 impl Facts {
@@ -133,6 +135,7 @@ impl Facts {
             wraps: Vec::new(),
             heads: Heads::new(),
             couriers: BTreeMap::new(),
+            sightings: BTreeMap::new(),
         }
     }
 
@@ -200,6 +203,13 @@ impl Facts {
                 }
                 _ => Change::Nothing,
             },
+            Some(Body::Sighted(courier)) => {
+                let known = self.sightings.contains_key(&courier);
+                if known || self.sightings.len() < limits::FEED_RULINGS_MAX {
+                    self.sightings.insert(courier, entry.time.min(now));
+                }
+                Change::Nothing
+            }
             // A founding proves itself, whoever shows it, and a card its member: the circle keeps
             // them.
             Some(Body::Founded(_)) => Change::Membership,

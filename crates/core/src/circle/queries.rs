@@ -80,6 +80,16 @@ impl Circle {
         self.couriers().find(|card| card.courier == courier)
     }
 
+    /// Returns with whom a courier was last seen, and when they said so. `now` bounds clocks that run
+    /// ahead: of those who are ahead the first by name is believed.
+    pub fn courier_seen(&self, courier: DeviceId, now: Timestamp) -> Option<(MemberId, Timestamp)> {
+        let seen = self.feeds.iter().filter_map(|(device, facts)| {
+            let time = (*facts.sightings.get(&courier)?).min(now);
+            Some((time, core::cmp::Reverse(self.member_of(*device)?)))
+        });
+        seen.max().map(|(time, member)| (member.0, time))
+    }
+
     /// Tells whether this is a courier, removed since or not: it never writes into any feed.
     pub fn is_courier(&self, device: DeviceId) -> bool {
         (self.feeds.values()).any(|facts| facts.couriers.contains_key(&device))

@@ -133,6 +133,8 @@ impl Node {
                 | Body::Met(_)
                 | Body::Entrusted(_)
                 | Body::Recalled(_)
+                | Body::Aboard(_)
+                | Body::Sighted(_)
         );
         if change != Change::Nothing || !bulk {
             self.names += 1;
@@ -142,6 +144,7 @@ impl Node {
                 self.open_receipts(entry.device, entry.seq, &receipts);
             }
             Body::Audited(sealed) => self.open_audits(entry.device, &sealed),
+            Body::Aboard(sealed) => self.open_aboard(entry.device, &sealed),
             Body::Wrapped(_) => self.keys_due = true,
             Body::Released(release) => {
                 self.open_release(entry.device, &release);

@@ -390,6 +390,31 @@ impl Node {
         self.contacts.touch();
     }
 
+    /// Returns the shards that are wanted back, neither here nor under way.
+    pub(super) fn lacking(&self) -> impl Iterator<Item = (&PackRecord, u8, ShardId)> {
+        let waiting = self.fetching.packs.waiting();
+        waiting.flat_map(|wanted| {
+            let open = indexed(&wanted.record).filter(move |(index, _)| wanted.is_open(*index));
+            open.map(move |(index, shard)| (&wanted.record, index, shard))
+        })
+    }
+
+    /// A shard that is wanted back lies aside.
+    pub(super) fn found_aside(&mut self, pack: PackId, index: u8) {
+        let mut aside = self.shards_aside(pack);
+        aside.insert(index);
+        self.keep_aside(pack, aside);
+        if !self.fetching.is_wanted(pack) {
+            return self.drop_aside(pack);
+        }
+        self.change_wanted(pack, |wanted| {
+            if wanted.phase == Phase::Waiting {
+                wanted.have.insert(index);
+            }
+        });
+        self.hand_over();
+    }
+
     /// The shell has used a pack, or its shards did not make it.
     pub(super) fn pack_used(&mut self, pack: PackId, good: bool) {
         if !self.fetching.is_wanted(pack) {

@@ -10,7 +10,6 @@ use super::{
 use crate::{
     codec::{decode, encode},
     entry::{Body, Entry},
-    id::DeviceId,
     key, limits,
     meeting::Meeting,
     time::Timestamp,
@@ -53,12 +52,8 @@ impl Node {
 
     /// Takes what a device of ours told of its meetings.
     pub(super) fn open_meetings(&mut self, entry: &Entry, sealed: &[u8]) {
-        let opening = match self.opening(entry.device) {
-            // What a device that was removed since met is as true as before.
-            Opening::Later if self.was_ours(entry.device) => Opening::Now,
-            other => other,
-        };
-        match opening {
+        // What a device that was removed since met is as true as before.
+        match self.opening_of_all(entry.device) {
             Opening::Now => {}
             Opening::Later => return self.unopened.push(Sealed::Met(entry.clone())),
             Opening::Never => return,
@@ -78,11 +73,6 @@ impl Node {
             told.meetings().for_each(|it| self.habits.add(it));
             self.chances_made = None;
         }
-    }
-
-    fn was_ours(&self, device: DeviceId) -> bool {
-        let mut removed = self.circle.removed_devices_of(self.member);
-        !self.identity.vault.is_empty() && removed.any(|it| it == device)
     }
 
     /// Returns when this device was made.

@@ -23,6 +23,7 @@ use crate::{
     time::Span,
 };
 
+mod aboard;
 mod audits;
 mod clock;
 mod courier;

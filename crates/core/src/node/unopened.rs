@@ -22,6 +22,8 @@ pub(super) enum Sealed {
     Forgotten(Entry),
     /// The same.
     Met(Entry),
+    /// The same.
+    Aboard(DeviceId, Vec<u8>),
     /// Of anybody: parcels of ours, or for us.
     Bill(Entry),
 }
@@ -48,6 +50,19 @@ impl Node {
         }
     }
 
+    /// The same for what is as true once its author is removed.
+    pub(super) fn opening_of_all(&self, author: DeviceId) -> Opening {
+        match self.opening(author) {
+            Opening::Later if self.was_ours(author) => Opening::Now,
+            other => other,
+        }
+    }
+
+    fn was_ours(&self, device: DeviceId) -> bool {
+        let mut removed = self.circle.removed_devices_of(self.member);
+        !self.identity.vault.is_empty() && removed.any(|it| it == device)
+    }
+
     /// Opens what waited for keys, or for its author to be known.
     pub(super) fn open_waiting(&mut self) {
         for sealed in core::mem::take(&mut self.unopened) {
@@ -56,6 +71,7 @@ impl Node {
                     self.open_receipts(holder, seq, &receipts);
                 }
                 Sealed::Audits(author, sealed) => self.open_audits(author, &sealed),
+                Sealed::Aboard(author, sealed) => self.open_aboard(author, &sealed),
                 Sealed::Release(author, release) => self.open_release(author, &release),
                 Sealed::Bill(entry) => {
                     if let Ok(body) = Body::from_entry(&entry) {

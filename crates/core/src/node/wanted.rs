@@ -85,6 +85,12 @@ impl WantedPacks {
         self.packs.values().map(|wanted| &wanted.record)
     }
 
+    /// Returns the packs that are neither whole nor under way, in the order in which they were wanted.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Wanted> {
+        let waits = |it: &&Wanted| it.phase == Phase::Waiting && it.lacking() > 0;
+        self.packs.values().filter(waits)
+    }
+
     pub(super) fn get(&self, pack: PackId) -> Option<&Wanted> {
         self.packs.get(self.turns.get(&pack)?)
     }
@@ -138,6 +144,9 @@ impl WantedPacks {
             BTreeSet::new()
         };
         if phase == Phase::Waiting {
+            if wanted.lacking() == 0 {
+                self.whole.insert(turn);
+            }
             self.under_way.remove(&turn);
         } else {
             self.under_way.insert(turn);

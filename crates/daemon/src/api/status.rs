@@ -38,8 +38,12 @@ pub struct Status {
     pub bytes_source: u64,
     /// Bytes of packs that would be lost with this device.
     pub bytes_only_here: u64,
-    /// Bytes of packs that friends alone can rebuild, by proof.
+    /// Bytes of packs that can be rebuilt without this device, by proof.
     pub bytes_safe: u64,
+    /// Of these, bytes of packs that are safe only with what lies on couriers: two of them weigh as one
+    /// friend.
+    #[serde(default)]
+    pub bytes_by_courier: u64,
     /// How many members could vanish before the least safe pack is lost; 0 when only here.
     pub health_min: u32,
     /// The `health_min` that placement works towards.
@@ -93,6 +97,12 @@ pub struct Friend {
     pub bytes_per_meeting: Option<u64>,
     /// Bytes of our shards that they signed for.
     pub bytes_held_for_me: u64,
+    /// Bytes of our shards that they took from a courier, by their word, and have not proved yet.
+    #[serde(default)]
+    pub bytes_by_courier: u64,
+    /// Our shards that are on the way to them on couriers.
+    #[serde(default)]
+    pub on_couriers: Vec<OnCourier>,
     /// Bytes of their shards on our shelf.
     pub bytes_i_hold: u64,
     /// Bytes of their shards that lie here until somebody else is met, for whom they are.
@@ -105,6 +115,19 @@ pub struct Friend {
     pub audited: u64,
     /// Their devices.
     pub devices: Vec<Device>,
+}
+
+/// Shards of ours on a portable disk, for one member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnCourier {
+    /// The disk.
+    pub courier: DeviceId,
+    /// Its owner's name for it.
+    pub name: String,
+    /// How many bytes.
+    pub bytes: u64,
+    /// With whom it was last seen; nothing if that was with us, or with nobody so far.
+    pub seen_with: Option<String>,
 }
 
 /// A device of a member.
@@ -210,6 +233,8 @@ mod tests {
             within_a_day: None,
             bytes_per_meeting: None,
             bytes_held_for_me: 0,
+            bytes_by_courier: 0,
+            on_couriers: Vec::new(),
             bytes_i_hold: 0,
             bytes_i_carry: 0,
             offered_to_me: 0,
@@ -241,6 +266,7 @@ mod tests {
             bytes_source: 0,
             bytes_only_here: 0,
             bytes_safe: 0,
+            bytes_by_courier: 0,
             health_min: 0,
             target: 0,
             last_proof: None,

@@ -66,7 +66,9 @@ impl Visit<'_> {
         for parcel in listed.iter().filter(|parcel| !kept.contains(parcel)) {
             self.courier.remove_parcel(parcel).map_err(failed)?;
         }
-        self.put_all(&mut open, bill, plan.put)
+        self.put_all(&mut open, bill, plan.put)?;
+        let listed = open.bill.map_or_else(Vec::new, |bill| bill.parcels);
+        self.note_aboard(listed)
     }
 
     fn put_all(&mut self, open: &mut OpenBill, mut bill: Bill, puts: Vec<Put>) -> Result<(), End> {
@@ -105,6 +107,7 @@ impl Visit<'_> {
             if batch.bytes() >= BATCH_BYTES || over && !written.is_empty() {
                 self.courier.sync(&mut batch).map_err(failed)?;
                 self.put += bytes(&written);
+                self.own.fresh.extend(written.iter().copied());
                 bill.parcels.append(&mut written);
                 self.write_bill(open, bill.clone())?;
             }

@@ -28,6 +28,7 @@ use carryall_store::courier::{
 };
 use tokio::runtime::Handle;
 
+use super::aboard::Own;
 use crate::{
     driver::World,
     engine::{Engine, EngineError},
@@ -73,6 +74,8 @@ pub(super) struct Visit<'a> {
     pub(super) shown: BTreeMap<MemberId, ShownLog>,
     /// The copies of feeds on the disk, as far as they were read.
     feeds: BTreeMap<DeviceId, FeedLog>,
+    /// What this device put there.
+    pub(super) own: Own,
     /// Sentences that were said in this visit.
     said: BTreeSet<String>,
     /// Bytes of shards since the last "safe to unplug".
@@ -145,6 +148,7 @@ impl<'a> Visit<'a> {
             member: identity.member(),
             shown: BTreeMap::new(),
             feeds: BTreeMap::new(),
+            own: Own::default(),
             said: BTreeSet::new(),
             taken: 0,
             put: 0,
@@ -173,6 +177,7 @@ impl<'a> Visit<'a> {
             visit.world.inbox.order(Command::AddCourier { card });
         }
         let (courier, name) = (card.courier, card.name);
+        visit.ask(move |node, now| node.sight_courier(now, courier))?;
         engine.notify(Notice::CourierHere { courier, name });
         Ok(visit)
     }
@@ -185,7 +190,8 @@ impl<'a> Visit<'a> {
         loop {
             self.engine.couriers().note(card.courier, path, false);
             // What comes in the midst of it, be it from ourselves, is for the next.
-            let seen = self.ask(|node, _| node.news())?;
+            let seen = self.ask(|node, _| (node.news(), node.wanted_packs().count()))?;
+            self.own.unfinished = false;
             self.pass(first)?;
             let rested = Instant::now() + REST;
             self.engine.couriers().note(card.courier, path, true);
@@ -201,18 +207,20 @@ impl<'a> Visit<'a> {
             loop {
                 sleep(LOOK_EVERY);
                 self.may_go_on()?;
+                self.read_some_back()?;
                 if Place::of(path) != place {
                     return Err(unplugged(&card.name));
                 }
                 let removed = card.clone();
-                let (news, removed) = self.ask(move |node, _| {
-                    (node.news(), node.circle().is_courier_removed(&removed))
+                let (now, removed) = self.ask(move |node, _| {
+                    let now = (node.news(), node.wanted_packs().count());
+                    (now, node.circle().is_courier_removed(&removed))
                 })?;
                 if removed {
                     let name = &card.name;
                     return Err(End::Refused(format!("the courier {name} was removed")));
                 }
-                if news != seen && Instant::now() >= rested {
+                if (now != seen || self.own.unfinished) && Instant::now() >= rested {
                     break;
                 }
             }
@@ -230,6 +238,7 @@ impl<'a> Visit<'a> {
             }
         }
         self.use_shown(&bills)?;
+        self.take_home(&bills)?;
         self.put_on(&bills)?;
         self.write_feeds()?;
         if first {

@@ -15,7 +15,7 @@ use super::{Engine, EngineError, blocking};
 use crate::{
     api::{
         path,
-        status::{Device, Direction, Friend, Outlook, Status, Transfer},
+        status::{Device, Direction, Friend, OnCourier, Outlook, Status, Transfer},
     },
     exit::Exit,
     meter::Meter,
@@ -80,6 +80,7 @@ impl Engine {
             bytes_source: newest.map_or(0, |head| head.bytes),
             bytes_only_here: safety.bytes_only_here(),
             bytes_safe: safety.bytes_safe,
+            bytes_by_courier: safety.bytes_by_courier,
             health_min: safety.health_min,
             target: safety.target,
             last_proof: drills.proof,
@@ -129,6 +130,9 @@ fn headline(sight: &Sight, any_snapshot: bool) -> String {
         .iter()
         .map(|member| member.bytes_held_for_me)
         .sum();
+    if held == 0 && sight.members.iter().any(|it| !it.on_couriers.is_empty()) {
+        return "Everything is only here and on couriers: no friend holds anything yet.".to_owned();
+    }
     if held == 0 {
         return "Everything is only here: no friend holds anything yet.".to_owned();
     }
@@ -149,7 +153,9 @@ fn safe_headline(safety: &Safety) -> String {
         2 => "even if this device and one friend are lost".to_owned(),
         more => format!("even if this device and {} friends are lost", more - 1),
     };
-    if safety.packs_below_target > 0 {
+    if safety.bytes_by_courier > 0 {
+        format!("Everything comes back {lost}, a part of it by couriers that others have.")
+    } else if safety.packs_below_target > 0 {
         format!("Everything comes back {lost}; more copies are on their way.")
     } else {
         format!("Everything comes back {lost}.")
@@ -211,8 +217,12 @@ fn risks(sight: &Sight, drills: &Drills) -> Vec<String> {
                 device.name
             ));
         } else if unproved > 0 {
+            let until = match member.bytes_by_courier {
+                0 => "you meet",
+                _ => "you meet, or the disk by which they came is back",
+            };
             risks.push(format!(
-                "{name} has not proved {unproved} bytes lately; they don't count until you meet."
+                "{name} has not proved {unproved} bytes lately; they don't count until {until}."
             ));
         }
     }
@@ -247,6 +257,8 @@ pub(super) fn friend(view: &MemberView) -> Friend {
         within_a_day: view.expected.within_a_day,
         bytes_per_meeting: view.expected.bytes_per_meeting,
         bytes_held_for_me: view.bytes_held_for_me,
+        bytes_by_courier: view.bytes_by_courier,
+        on_couriers: view.on_couriers.iter().map(on_courier).collect(),
         bytes_i_hold: view.bytes_i_hold,
         bytes_i_carry: view.bytes_i_carry,
         offered_to_me: view.offered_to_me,
@@ -262,6 +274,15 @@ pub(super) fn friend(view: &MemberView) -> Friend {
                 not_shown: device.shown.failed.into(),
             })
             .collect(),
+    }
+}
+
+fn on_courier(view: &carryall_core::view::OnCourier) -> OnCourier {
+    OnCourier {
+        courier: view.courier,
+        name: view.name.clone(),
+        bytes: view.bytes,
+        seen_with: view.seen_with.clone(),
     }
 }
 

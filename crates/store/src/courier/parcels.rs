@@ -52,7 +52,7 @@ impl Courier {
         let path = self.parcel(parcel);
         let fan = path.parent().unwrap_or(&self.root).to_owned();
         make_dir(&*self.disk, &fan)?;
-        let there = self.is_whole(parcel);
+        let there = self.read_parcel(parcel).is_some();
         let file = self.disk.open(&path, Open::Write).at("open", &path)?;
         if !there {
             // Growing a file would write zeros first on FAT.
@@ -117,12 +117,11 @@ impl Courier {
         removed
     }
 
-    fn is_whole(&self, parcel: &Parcel) -> bool {
-        let read = || {
-            let file = self.open_parcel(parcel).ok()?;
-            read_whole(&*file, u64::from(parcel.bytes)).ok()?
-        };
-        read().is_some_and(|content| *blake3::hash(&content).as_bytes() == parcel.shard.0)
+    /// Reads a parcel, or returns nothing if what can be read there is not what it should be.
+    pub fn read_parcel(&self, parcel: &Parcel) -> Option<Vec<u8>> {
+        let file = self.open_parcel(parcel).ok()?;
+        let content = read_whole(&*file, u64::from(parcel.bytes)).ok()??;
+        (*blake3::hash(&content).as_bytes() == parcel.shard.0).then_some(content)
     }
 
     pub(super) fn parcel(&self, parcel: &Parcel) -> PathBuf {
