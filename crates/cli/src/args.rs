@@ -338,8 +338,19 @@ pub(crate) struct DiffArgs {
 #[derive(Args, Debug)]
 pub(crate) struct MountArgs {
     /// An empty folder
-    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) at: PathBuf,
+    #[arg(
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        required_unless_present = "webdav",
+        conflicts_with = "webdav"
+    )]
+    pub(crate) at: Option<PathBuf>,
+    /// Print an address for a file manager or a browser on this machine instead, where there is no
+    /// FUSE: snapshots by WebDAV
+    ///
+    /// Whoever on this machine has the address can read all of them, until the command ends.
+    #[arg(long)]
+    pub(crate) webdav: bool,
 }
 
 /// Remove local copies of files that friends hold, and see which could go

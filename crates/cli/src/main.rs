@@ -18,8 +18,8 @@ mod memory;
 mod naming;
 mod notice;
 mod prompt;
+mod signal;
 mod ui;
-#[cfg(target_os = "linux")]
 mod window;
 
 fn main() -> ExitCode {

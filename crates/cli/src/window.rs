@@ -1,5 +1,9 @@
-//! A window on snapshots: a read-only file system whose files come from wherever their content is, a
-//! stretch at a time.
+//! A window on snapshots: folders and files whose content comes from wherever it is, a stretch at a
+//! time. FUSE and WebDAV show the same one.
+
+#[cfg(target_os = "linux")]
+pub(crate) mod fuse;
+pub(crate) mod webdav;
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +21,6 @@ use carryall_daemon::{
     },
     exit::Exit,
 };
-use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner,
-    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, Request,
-};
 
 use crate::{
     client::{Client, query},
@@ -28,14 +28,42 @@ use crate::{
     ui,
 };
 
-/// What lies in a snapshot never changes.
-const FOREVER: Duration = Duration::from_secs(3600);
+/// The inode of the directory of all snapshots.
+const ROOT: u64 = 1;
 /// How long the list of snapshots is believed.
 const LIST_FRESH: Duration = Duration::from_secs(5);
 /// The name that leads to the newest snapshot.
 const LATEST: &str = "latest";
 
-/// The file system.
+/// Why there is nothing to see. The node's log says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blind {
+    /// There is nothing of that name.
+    Missing,
+    /// What was to be listed is no directory.
+    NotADirectory,
+    /// What was to be read is no file.
+    NotAFile,
+    /// Nobody in reach has it.
+    OutOfReach,
+    /// The node is about something else.
+    Busy,
+    /// Something else went wrong.
+    Failed,
+}
+
+impl From<CommandError> for Blind {
+    fn from(error: CommandError) -> Self {
+        match error.exit {
+            Exit::OutOfReach => Self::OutOfReach,
+            Exit::Busy => Self::Busy,
+            Exit::Usage => Self::Missing,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// The window.
 #[derive(Debug)]
 pub(crate) struct Window {
     client: Client,
@@ -62,17 +90,61 @@ struct Tree {
 struct Name {
     name: OsString,
     inode: u64,
-    kind: FileType,
+    kind: ListKind,
 }
 
 /// Something with an inode.
 #[derive(Clone, Debug)]
 struct Thing {
+    inode: u64,
     parent: u64,
-    attributes: FileAttr,
+    kind: ListKind,
+    /// Permission bits; nobody may write.
+    mode: u16,
+    /// Numeric owner and group.
+    owner: (u32, u32),
+    modified: SystemTime,
+    bytes: u64,
     /// Where it lies; nothing for the root and for the link to the newest snapshot.
     place: Option<(SnapshotId, String)>,
+    /// Where a symbolic link leads.
     target: OsString,
+}
+
+impl Thing {
+    /// Returns a directory of nobody's snapshot, or one.
+    fn directory(parent: u64, owner: (u32, u32), modified: SystemTime) -> Self {
+        Self {
+            inode: 0,
+            parent,
+            kind: ListKind::Directory,
+            mode: 0o555,
+            owner,
+            modified,
+            bytes: 0,
+            place: None,
+            target: OsString::new(),
+        }
+    }
+
+    /// Returns what a list says of a name.
+    fn listed(parent: u64, snapshot: SnapshotId, entry: ListEntry) -> Self {
+        let target = path::to_bytes(entry.target.as_deref().unwrap_or_default());
+        Self {
+            inode: 0,
+            parent,
+            kind: entry.kind,
+            mode: entry.mode & 0o555,
+            owner: (entry.uid, entry.gid),
+            modified: time(entry.mtime_ms),
+            bytes: match entry.kind {
+                ListKind::Symlink => target.len() as u64,
+                _ => entry.bytes,
+            },
+            place: Some((snapshot, entry.path)),
+            target: OsString::from_vec(target),
+        }
+    }
 }
 
 impl Window {
@@ -88,8 +160,7 @@ impl Window {
             latest: None,
             refreshed: None,
         };
-        let root = attributes(FileType::Directory, 0o555, owner, UNIX_EPOCH, 0);
-        tree.add(1, root, None, OsString::new());
+        tree.add(Thing::directory(ROOT, owner, UNIX_EPOCH));
         Self {
             client,
             owner,
@@ -102,11 +173,15 @@ impl Window {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn thing(&self, inode: u64) -> Result<Thing, Blind> {
+        self.tree().thing(inode).cloned().ok_or(Blind::Missing)
+    }
+
     /// Returns what is in a directory.
-    fn list(&self, inode: u64) -> Result<Arc<Vec<Name>>, Errno> {
-        let thing = self.tree().thing(inode).ok_or(Errno::ENOENT)?;
-        if thing.attributes.kind != FileType::Directory {
-            return Err(Errno::ENOTDIR);
+    fn list(&self, inode: u64) -> Result<Arc<Vec<Name>>, Blind> {
+        let thing = self.thing(inode)?;
+        if thing.kind != ListKind::Directory {
+            return Err(Blind::NotADirectory);
         }
         let Some((snapshot, at)) = thing.place else {
             return self.list_snapshots();
@@ -117,14 +192,14 @@ impl Window {
         let snapshot_text = snapshot.to_string();
         let route = query("/v1/ls", &[("snapshot", &snapshot_text), ("path", &at)]);
         let mut entries: Vec<ListEntry> = Vec::new();
-        let read = self.client.get_stream(&route, |line: ListLine| match line {
-            ListLine::Entry(entry) => {
-                entries.push(entry);
-                Ok(())
-            }
-            ListLine::Failure(failure) => Err(failure.into()),
-        });
-        read.map_err(|error| errno(&error))?;
+        self.client
+            .get_stream(&route, |line: ListLine| match line {
+                ListLine::Entry(entry) => {
+                    entries.push(entry);
+                    Ok(())
+                }
+                ListLine::Failure(failure) => Err(failure.into()),
+            })?;
         let mut tree = self.tree();
         let mut names = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -133,18 +208,9 @@ impl Window {
                 .rsplit(|byte| *byte == b'/')
                 .next()
                 .unwrap_or_default();
-            let kind = kind(entry.kind);
-            let target = path::to_bytes(entry.target.as_deref().unwrap_or_default());
-            let length = match entry.kind {
-                ListKind::Symlink => target.len() as u64,
-                _ => entry.bytes,
-            };
-            let mode = entry.mode & 0o555;
-            let owner = (entry.uid, entry.gid);
-            let attributes = attributes(kind, mode, owner, time(entry.mtime_ms), length);
-            let place = Some((snapshot, entry.path));
-            let inode = tree.add(inode, attributes, place, OsString::from_vec(target));
             let name = OsStr::from_bytes(name).to_owned();
+            let kind = entry.kind;
+            let inode = tree.add(Thing::listed(inode, snapshot, entry));
             names.push(Name { name, inode, kind });
         }
         let names = Arc::new(names);
@@ -153,27 +219,27 @@ impl Window {
     }
 
     /// Returns a directory for each snapshot, named by when it was made, and a link to the newest.
-    fn list_snapshots(&self) -> Result<Arc<Vec<Name>>, Errno> {
+    fn list_snapshots(&self) -> Result<Arc<Vec<Name>>, Blind> {
         {
             let tree = self.tree();
             let fresh = tree.refreshed.is_some_and(|at| at.elapsed() < LIST_FRESH);
-            if let Some(names) = tree.listed.get(&1).filter(|_| fresh) {
+            if let Some(names) = tree.listed.get(&ROOT).filter(|_| fresh) {
                 return Ok(names.clone());
             }
         }
-        let list: Result<Snapshots, CommandError> = self.client.get("/v1/snapshots");
-        let list = list.map_err(|error| errno(&error))?;
+        let list: Snapshots = self.client.get("/v1/snapshots")?;
         let mut tree = self.tree();
         let mut names: Vec<Name> = Vec::new();
         for snapshot in &list.snapshots {
-            let kind = FileType::Directory;
-            let made = time(i64::try_from(snapshot.time.0).unwrap_or(0));
+            let kind = ListKind::Directory;
             let inode = match tree.snapshots.get(&snapshot.id) {
                 Some(inode) => *inode,
                 None => {
-                    let attributes = attributes(kind, 0o555, self.owner, made, 0);
-                    let place = Some((snapshot.id, String::new()));
-                    let inode = tree.add(1, attributes, place, OsString::new());
+                    let made = time(i64::try_from(snapshot.time.0).unwrap_or(0));
+                    let inode = tree.add(Thing {
+                        place: Some((snapshot.id, String::new())),
+                        ..Thing::directory(ROOT, self.owner, made)
+                    });
                     tree.snapshots.insert(snapshot.id, inode);
                     inode
                 }
@@ -186,25 +252,24 @@ impl Window {
         }
         if let Some(newest) = names.last().map(|it| it.name.clone()) {
             let inode = tree.lead_to(newest, self.owner);
-            let (name, kind) = (LATEST.into(), FileType::Symlink);
+            let (name, kind) = (LATEST.into(), ListKind::Symlink);
             names.push(Name { name, inode, kind });
         }
         let names = Arc::new(names);
-        tree.listed.insert(1, names.clone());
+        tree.listed.insert(ROOT, names.clone());
         tree.refreshed = Some(Instant::now());
         Ok(names)
     }
 
-    fn find(&self, parent: u64, name: &OsStr) -> Result<FileAttr, Errno> {
+    fn find(&self, parent: u64, name: &OsStr) -> Result<Thing, Blind> {
         let names = self.list(parent)?;
         let found = names.iter().find(|it| it.name == name);
-        let inode = found.ok_or(Errno::ENOENT)?.inode;
-        Ok(self.tree().thing(inode).ok_or(Errno::ENOENT)?.attributes)
+        self.thing(found.ok_or(Blind::Missing)?.inode)
     }
 
-    fn content(&self, inode: u64, offset: u64, bytes: u32) -> Result<Vec<u8>, Errno> {
-        let thing = self.tree().thing(inode).ok_or(Errno::ENOENT)?;
-        let (snapshot, at) = thing.place.ok_or(Errno::EISDIR)?;
+    /// Reads a stretch of a file; less at its end.
+    fn content(&self, inode: u64, offset: u64, bytes: u64) -> Result<Vec<u8>, Blind> {
+        let (snapshot, at) = self.thing(inode)?.place.ok_or(Blind::NotAFile)?;
         let parameters = [
             ("snapshot", snapshot.to_string()),
             ("path", at),
@@ -214,44 +279,36 @@ impl Window {
         let parameters: Vec<(&str, &str)> = (parameters.iter())
             .map(|(key, value)| (*key, value.as_str()))
             .collect();
-        let read = self.client.get_bytes(&query("/v1/read", &parameters));
-        read.map_err(|error| errno(&error))
+        Ok(self.client.get_bytes(&query("/v1/read", &parameters))?)
     }
 }
 
 impl Tree {
-    fn add(
-        &mut self,
-        parent: u64,
-        mut attributes: FileAttr,
-        place: Option<(SnapshotId, String)>,
-        target: OsString,
-    ) -> u64 {
+    /// Adds a thing. Returns its inode.
+    fn add(&mut self, thing: Thing) -> u64 {
         let inode = self.things.len() as u64 + 1;
-        attributes.ino = INodeNo(inode);
-        self.things.push(Thing {
-            parent,
-            attributes,
-            place,
-            target,
-        });
+        self.things.push(Thing { inode, ..thing });
         inode
     }
 
     /// Has the link lead to the newest snapshot. Returns its inode.
     fn lead_to(&mut self, newest: OsString, owner: (u32, u32)) -> u64 {
-        let (kind, length) = (FileType::Symlink, newest.len() as u64);
-        let mut attributes = attributes(kind, 0o777, owner, SystemTime::now(), length);
+        let link = Thing {
+            kind: ListKind::Symlink,
+            mode: 0o777,
+            bytes: newest.len() as u64,
+            target: newest,
+            ..Thing::directory(ROOT, owner, SystemTime::now())
+        };
         let Some(inode) = self.latest else {
-            let inode = self.add(1, attributes, None, newest);
+            let inode = self.add(link);
             self.latest = Some(inode);
             return inode;
         };
-        attributes.ino = INodeNo(inode);
-        if let Some(link) = Self::place(inode).and_then(|at| self.things.get_mut(at))
-            && link.target != newest
+        if let Some(old) = Self::place(inode).and_then(|at| self.things.get_mut(at))
+            && old.target != link.target
         {
-            (link.attributes, link.target) = (attributes, newest);
+            *old = Thing { inode, ..link };
         }
         inode
     }
@@ -261,126 +318,8 @@ impl Tree {
         usize::try_from(inode.checked_sub(1)?).ok()
     }
 
-    fn thing(&self, inode: u64) -> Option<Thing> {
-        self.things.get(Self::place(inode)?).cloned()
-    }
-}
-
-/// The list of snapshots changes; what is in them doesn't.
-fn fresh(parent: INodeNo) -> Duration {
-    if parent == INodeNo::ROOT {
-        LIST_FRESH
-    } else {
-        FOREVER
-    }
-}
-
-impl Filesystem for Window {
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.find(parent.0, name) {
-            Ok(attributes) => reply.entry(&fresh(parent), &attributes, Generation(0)),
-            Err(error) => reply.error(error),
-        }
-    }
-
-    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.tree().thing(inode.0) {
-            Some(thing) => reply.attr(&fresh(INodeNo(thing.parent)), &thing.attributes),
-            None => reply.error(Errno::ENOENT),
-        }
-    }
-
-    fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {
-        match self.tree().thing(inode.0) {
-            Some(thing) if thing.attributes.kind == FileType::Symlink => {
-                reply.data(thing.target.as_bytes());
-            }
-            _ => reply.error(Errno::EINVAL),
-        }
-    }
-
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        // What was read once may be read again from the page cache: it never changes.
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
-    }
-
-    fn read(
-        &self,
-        _: &Request,
-        inode: INodeNo,
-        _: FileHandle,
-        offset: u64,
-        size: u32,
-        _: OpenFlags,
-        _: Option<LockOwner>,
-        reply: ReplyData,
-    ) {
-        match self.content(inode.0, offset, size) {
-            Ok(bytes) => reply.data(&bytes),
-            Err(error) => reply.error(error),
-        }
-    }
-
-    fn readdir(
-        &self,
-        _: &Request,
-        inode: INodeNo,
-        _: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
-    ) {
-        let names = match self.list(inode.0) {
-            Ok(names) => names,
-            Err(error) => return reply.error(error),
-        };
-        let parent = self.tree().thing(inode.0).map_or(1, |it| it.parent);
-        let dots = [(inode.0, "."), (parent, "..")];
-        let dots = dots.map(|(inode, name)| (inode, FileType::Directory, OsStr::new(name)));
-        let names = names
-            .iter()
-            .map(|it| (it.inode, it.kind, it.name.as_os_str()));
-        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
-        let all = dots.into_iter().chain(names).enumerate().skip(skipped);
-        for (at, (inode, kind, name)) in all {
-            if reply.add(INodeNo(inode), at as u64 + 1, kind, name) {
-                break;
-            }
-        }
-        reply.ok();
-    }
-}
-
-fn attributes(
-    kind: FileType,
-    mode: u16,
-    (uid, gid): (u32, u32),
-    mtime: SystemTime,
-    size: u64,
-) -> FileAttr {
-    FileAttr {
-        ino: INodeNo::ROOT,
-        size,
-        blocks: size.div_ceil(512),
-        atime: mtime,
-        mtime,
-        ctime: mtime,
-        crtime: mtime,
-        kind,
-        perm: mode,
-        nlink: if kind == FileType::Directory { 2 } else { 1 },
-        uid,
-        gid,
-        rdev: 0,
-        flags: 0,
-        blksize: 128 << 10,
-    }
-}
-
-const fn kind(kind: ListKind) -> FileType {
-    match kind {
-        ListKind::File => FileType::RegularFile,
-        ListKind::Directory => FileType::Directory,
-        ListKind::Symlink => FileType::Symlink,
+    fn thing(&self, inode: u64) -> Option<&Thing> {
+        self.things.get(Self::place(inode)?)
     }
 }
 
@@ -392,14 +331,4 @@ fn time(ms: i64) -> SystemTime {
         UNIX_EPOCH.checked_add(span)
     };
     time.unwrap_or(UNIX_EPOCH)
-}
-
-/// Returns what programs that read the files are told. The node's log says more.
-fn errno(error: &CommandError) -> Errno {
-    match error.exit {
-        Exit::OutOfReach => Errno::EHOSTUNREACH,
-        Exit::Busy => Errno::EAGAIN,
-        Exit::Usage => Errno::ENOENT,
-        _ => Errno::EIO,
-    }
 }

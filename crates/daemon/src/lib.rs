@@ -14,6 +14,7 @@ pub mod engine;
 pub mod exit;
 pub mod founding;
 mod live;
+pub mod loopback;
 mod machine;
 mod meter;
 mod metered;

@@ -1,12 +1,10 @@
 //! The loopback API's router: who may ask, and which question goes to which part of the engine.
 //!
-//! It listens on 127.0.0.1 only. The `Host` allow-list stops web pages that rebind a name to this
-//! machine, the `Origin` check stops pages that merely guess the port, the token stops everybody
-//! else who has an account here.
+//! Who may ask is the owner alone: see `loopback`.
 
 mod lines;
 
-use std::{io, net::Ipv4Addr, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -38,13 +36,11 @@ use crate::{
     atomic,
     engine::{Engine, EngineError},
     exit::Exit,
+    loopback::{self, Hosts},
 };
 
 /// Largest request body in bytes; a backup of thousands of paths fits.
 const BODY_BYTES_MAX: usize = 4 << 20;
-/// How many ports are tried when the first is in use: as many nodes as one machine may run.
-const PORTS_TRIED: u16 = 100;
-
 /// Returns the routes without the guard: for callers in this very process.
 pub(crate) fn router(engine: Engine) -> Router {
     Router::new()
@@ -89,27 +85,13 @@ pub(crate) struct Listener {
 impl Listener {
     /// Binds `port` on loopback or the next free one, and any when `port` is 0.
     pub(crate) async fn bind(port: u16) -> io::Result<Self> {
-        let last = if port == 0 {
-            0
-        } else {
-            port.saturating_add(PORTS_TRIED)
+        let socket = loopback::bind(port).await?;
+        let file = ApiFile {
+            port: socket.local_addr()?.port(),
+            token: loopback::secret()?,
+            pid: std::process::id(),
         };
-        let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
-        for port in port..=last {
-            match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
-                Ok(socket) => {
-                    let port = socket.local_addr()?.port();
-                    let token = token()?;
-                    let pid = std::process::id();
-                    return Ok(Self {
-                        socket,
-                        file: ApiFile { port, token, pid },
-                    });
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        Ok(Self { socket, file })
     }
 
     /// Returns the port.
@@ -132,45 +114,26 @@ impl Listener {
     }
 }
 
-fn token() -> io::Result<String> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(carryall_core::id::hex(&bytes))
-}
-
 /// Whom the API answers.
 #[derive(Debug)]
 struct Guard {
-    hosts: [String; 3],
+    hosts: Hosts,
     bearer: String,
 }
 
 impl Guard {
     fn new(file: &ApiFile) -> Self {
-        let port = file.port;
         Self {
-            hosts: ["127.0.0.1", "localhost", "carryall.localhost"]
-                .map(|name| format!("{name}:{port}")),
+            hosts: Hosts::new(file.port),
             bearer: format!("Bearer {}", file.token),
         }
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let host = text(header::HOST).is_some_and(|host| self.hosts.iter().any(|h| h == host));
-        let origin = headers.get(header::ORIGIN).is_none_or(|origin| {
-            self.hosts
-                .iter()
-                .any(|host| origin.as_bytes() == format!("http://{host}").as_bytes())
-        });
-        let bearer = text(header::AUTHORIZATION).unwrap_or_default();
-        host && origin && same(bearer.as_bytes(), self.bearer.as_bytes())
+        let bearer = headers.get(header::AUTHORIZATION);
+        let bearer = bearer.map_or(&b""[..], |it| it.as_bytes());
+        self.hosts.admit(headers) && loopback::same(bearer, self.bearer.as_bytes())
     }
-}
-
-/// Compares without telling by its duration where the first difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
@@ -373,49 +336,26 @@ async fn stop(State(engine): State<Engine>) -> Json<Done> {
 mod tests {
     use super::*;
 
-    fn headers(host: &str, bearer: &str, origin: Option<&str>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, host.parse().unwrap());
-        headers.insert(
-            header::AUTHORIZATION,
-            format!("Bearer {bearer}").parse().unwrap(),
-        );
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, origin.parse().unwrap());
-        }
-        headers
-    }
-
     #[test]
     fn only_the_owner_on_this_machine_is_admitted() {
-        let token = token().unwrap();
+        let token = loopback::secret().unwrap();
         let guard = Guard::new(&ApiFile {
             port: 4750,
             token: token.clone(),
             pid: 1,
         });
-        assert!(guard.admits(&headers("127.0.0.1:4750", &token, None)));
-        let own = Some("http://carryall.localhost:4750");
-        assert!(guard.admits(&headers("carryall.localhost:4750", &token, own)));
-        assert!(!guard.admits(&headers("127.0.0.1:4750", "wrong", None)));
-        assert!(
-            !guard.admits(&headers("evil.example:4750", &token, None)),
-            "rebinding"
-        );
-        assert!(!guard.admits(&headers(
-            "localhost:4750",
-            &token,
-            Some("http://evil.example")
-        )));
-        assert!(!guard.admits(&HeaderMap::new()));
-    }
-
-    #[tokio::test]
-    async fn the_next_free_port_is_taken() {
-        let first = Listener::bind(0).await.unwrap();
-        let second = Listener::bind(first.port()).await.unwrap();
-        assert!(second.port() > first.port());
-        assert_eq!(second.file.token.len(), 64);
-        assert_ne!(first.file.token, second.file.token);
+        let headers = |host: &str, bearer: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            let bearer = format!("Bearer {bearer}").parse().unwrap();
+            headers.insert(header::AUTHORIZATION, bearer);
+            headers
+        };
+        assert!(guard.admits(&headers("127.0.0.1:4750", &token)));
+        assert!(!guard.admits(&headers("127.0.0.1:4750", "wrong")));
+        assert!(!guard.admits(&headers("evil.example:4750", &token)));
+        let mut bare = headers("127.0.0.1:4750", &token);
+        bare.remove(header::AUTHORIZATION);
+        assert!(!guard.admits(&bare));
     }
 }

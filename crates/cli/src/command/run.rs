@@ -13,7 +13,6 @@ use carryall_daemon::{
 };
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
     sync::broadcast::{Receiver, error::RecvError},
 };
 
@@ -23,6 +22,7 @@ use crate::{
     client::{BUSY_PATIENCE, BUSY_PAUSE, Client},
     error::CommandError,
     notice::{self, Names},
+    signal::signalled,
     ui::Ui,
 };
 
@@ -110,18 +110,4 @@ async fn stop_on_signal(engine: Engine, asked: Arc<OnceLock<Exit>>) {
     engine.stop();
     let exit = signalled().await;
     std::process::exit(i32::from(exit.code()));
-}
-
-/// Waits for a signal. Ctrl-C is an interruption; a service that is told to stop is done.
-async fn signalled() -> Exit {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Exit::Interrupted,
-        _ = terminate.recv() => Exit::Done,
-    }
 }

@@ -7,12 +7,14 @@
     reason = "every test program uses another part"
 )]
 
+pub mod lost;
 #[cfg(target_os = "linux")]
 pub mod mount;
+pub mod web;
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     net::{Ipv4Addr, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -332,10 +334,32 @@ impl Running {
         rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
     }
 
+    /// Waits for the next line that it prints.
+    pub fn line(&mut self) -> String {
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        let printed = self.0.stdout.as_mut().unwrap();
+        // Not one byte further: the rest is for whoever asks for the output.
+        while printed.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+            line.extend(byte);
+        }
+        String::from_utf8(line).unwrap()
+    }
+
     /// Waits for the end, and returns what was printed.
-    pub fn output(self) -> String {
-        let output = self.0.wait_with_output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
+    pub fn output(mut self) -> String {
+        let mut printed = Vec::new();
+        let stdout = self.0.stdout.as_mut().unwrap();
+        stdout.read_to_end(&mut printed).unwrap();
+        self.0.wait().unwrap();
+        String::from_utf8_lossy(&printed).into_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A test that failed leaves nobody behind; who has ended can't be ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
