@@ -49,7 +49,7 @@ use rand_core::SeedableRng;
 use crate::{
     aboard::Aboard,
     circle::Circle,
-    entry::{Body, CheckSignature, SignedEntry, Tip},
+    entry::{Body, CheckSignature, Entry, SignedEntry, Tip},
     event::{Command, CommandRefused, Effect, Event, LinkId, Notice},
     feed::{Author, FeedError},
     habit::Habits,
@@ -131,8 +131,8 @@ pub struct Node {
     keys_due: bool,
     /// How much of each feed was looked through for keys of ours.
     wraps_seen: BTreeMap<DeviceId, u64>,
-    /// What came before we had the key to open it.
-    unopened: Vec<unopened::Sealed>,
+    /// What came before we had the key to open it, or knew whose it is.
+    unopened: Vec<Entry>,
     /// What owners want dropped here, or back.
     orders: trash::Orders,
     thick: release::Thick,

@@ -6,10 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{
-    Node,
-    unopened::{Opening, Sealed},
-};
+use super::Node;
 use crate::{
     codec::{decode, encode},
     courier::Parcel,
@@ -136,13 +133,6 @@ impl Node {
 
     /// Takes what a device of ours wrote down.
     pub(super) fn open_aboard(&mut self, author: DeviceId, sealed: &[u8]) {
-        match self.opening_of_all(author) {
-            Opening::Now => {}
-            Opening::Later => {
-                return self.unopened.push(Sealed::Aboard(author, sealed.to_vec()));
-            }
-            Opening::Never => return,
-        }
         let (secret, info) = (
             &self.identity.vault.inventory,
             key::context::ABOARD.as_bytes(),

@@ -10,7 +10,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Node, encounter::Encounter, unopened::Sealed};
+use super::{Node, encounter::Encounter};
 use crate::{
     codec::decode,
     entry::{Body, Entry, ParcelList},
@@ -108,7 +108,7 @@ impl Node {
         let plain = if carrier == self.device {
             key::open_with(&self.identity.sealing_secret, info, to_carrier).ok()
         } else if vault.is_empty() {
-            return self.unopened.push(Sealed::Bill(entry.clone()));
+            return self.unopened.push(entry.clone());
         } else if to == self.member {
             to_addressee.and_then(|it| key::open_with(&vault.inventory, info, it).ok())
         } else if foreign {

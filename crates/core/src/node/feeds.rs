@@ -2,11 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{
-    Node,
-    encounter::Encounter,
-    unopened::{Opening, Sealed},
-};
+use super::{Node, encounter::Encounter};
 use crate::{
     circle::Change,
     codec::decode,
@@ -139,19 +135,10 @@ impl Node {
         if change != Change::Nothing || !bulk {
             self.names += 1;
         }
+        self.open(entry, &body);
         match body {
-            Body::Held(receipts) if receipts.owner == self.member => {
-                self.open_receipts(entry.device, entry.seq, &receipts);
-            }
-            Body::Audited(sealed) => self.open_audits(entry.device, &sealed),
-            Body::Aboard(sealed) => self.open_aboard(entry.device, &sealed),
             Body::Wrapped(_) => self.keys_due = true,
-            Body::Released(release) => {
-                self.open_release(entry.device, &release);
-                self.note_release(entry.device, entry.seq, release);
-            }
-            Body::Forgotten(sealed) => self.open_forgotten(entry, &sealed),
-            Body::Met(sealed) => self.open_meetings(entry, &sealed),
+            Body::Released(release) => self.note_release(entry.device, entry.seq, release),
             Body::Revoked(revocation) => {
                 let courier = |device| self.circle.is_courier(device);
                 if matches!(revocation.subject, Subject::Device(device) if !courier(device)) {
@@ -164,10 +151,9 @@ impl Node {
             Body::Obeyed(obedience) if entry.device == self.device => {
                 self.note_obedience(obedience);
             }
-            Body::Held(receipts) => {
+            Body::Held(receipts) if receipts.owner != self.member => {
                 self.note_receipt_for(entry.device, entry.seq, receipts.owner);
             }
-            Body::Entrusted(_) | Body::Recalled(_) => self.note_bills(entry, &body),
             Body::Offered(_) => {
                 self.contacts.forget_no_room(entry.device);
                 self.rest_no_more(entry.device);
@@ -177,11 +163,6 @@ impl Node {
     }
 
     pub(super) fn open_receipts(&mut self, holder: DeviceId, seq: u64, receipts: &Receipts) {
-        if self.identity.vault.is_empty() {
-            self.unopened
-                .push(Sealed::Receipts(holder, seq, receipts.clone()));
-            return;
-        }
         let Some(list) = self.receipt_list(receipts) else {
             return;
         };
@@ -226,14 +207,7 @@ impl Node {
         decode("receipts", &plain).ok()
     }
 
-    pub(super) fn open_audits(&mut self, author: DeviceId, sealed: &[u8]) {
-        match self.opening(author) {
-            Opening::Now => {}
-            Opening::Later => {
-                return self.unopened.push(Sealed::Audits(author, sealed.to_vec()));
-            }
-            Opening::Never => return,
-        }
+    pub(super) fn open_audits(&mut self, sealed: &[u8]) {
         let secret = &self.identity.vault.inventory;
         let Ok(plain) = key::open_with(secret, key::context::AUDITS.as_bytes(), sealed) else {
             return;

@@ -5,10 +5,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Node,
-    unopened::{Opening, Sealed},
-};
+use super::Node;
 use crate::{
     codec::{decode, encode},
     entry::{Body, Entry, ForgetList, Subject},
@@ -67,11 +64,6 @@ impl Node {
     /// A device says that snapshots are forgotten.
     pub(super) fn open_forgotten(&mut self, entry: &Entry, sealed: &[u8]) {
         let author = entry.device;
-        match self.opening(author) {
-            Opening::Now => {}
-            Opening::Later => return self.unopened.push(Sealed::Forgotten(entry.clone())),
-            Opening::Never => return,
-        }
         let secret = &self.identity.vault.inventory;
         let info = key::context::FORGET.as_bytes();
         let Ok(plain) = key::open_with(secret, info, sealed) else {

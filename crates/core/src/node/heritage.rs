@@ -3,10 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::{
-    Node,
-    unopened::{Opening, Sealed},
-};
+use super::Node;
 use crate::{
     codec::{decode, encode},
     entry::{Body, Entry},
@@ -52,12 +49,6 @@ impl Node {
 
     /// Takes what a device of ours told of its meetings.
     pub(super) fn open_meetings(&mut self, entry: &Entry, sealed: &[u8]) {
-        // What a device that was removed since met is as true as before.
-        match self.opening_of_all(entry.device) {
-            Opening::Now => {}
-            Opening::Later => return self.unopened.push(Sealed::Met(entry.clone())),
-            Opening::Never => return,
-        }
         let secret = &self.identity.vault.inventory;
         let info = key::context::MEETINGS.as_bytes();
         let Ok(plain) = key::open_with(secret, info, sealed) else {

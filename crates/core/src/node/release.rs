@@ -8,10 +8,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{
-    Node,
-    unopened::{Opening, Sealed},
-};
+use super::Node;
 use crate::{
     codec::{decode, encode},
     entry::{Body, Release, ReleaseList, Veto},
@@ -97,13 +94,6 @@ impl Node {
 
     /// Stops counting what a device of ours released.
     pub(super) fn open_release(&mut self, author: DeviceId, release: &Release) {
-        match self.opening(author) {
-            Opening::Now => {}
-            Opening::Later => {
-                return self.unopened.push(Sealed::Release(author, release.clone()));
-            }
-            Opening::Never => return,
-        }
         let secret = &self.identity.vault.inventory;
         let info = key::context::RELEASE.as_bytes();
         let Ok(plain) = key::open_with(secret, info, &release.to_owner) else {
