@@ -97,15 +97,7 @@ pub fn union(spread: &Spread) -> Indices {
 /// may be too low then, never too high.
 pub fn health(coding: &Coding, spread: &Spread) -> u32 {
     let k = u32::from(coding.k);
-    let mut counts: Vec<u32> = if coding.k == 1 {
-        spread
-            .values()
-            .filter(|indices| !indices.is_empty())
-            .map(|_| 1)
-            .collect()
-    } else {
-        credited(spread).into_values().collect()
-    };
+    let mut counts: Vec<u32> = credited(coding, spread).into_values().collect();
     counts.sort_unstable();
     let mut left: u32 = counts.iter().sum();
     if left < k {
@@ -123,8 +115,14 @@ pub fn health(coding: &Coding, spread: &Spread) -> u32 {
     vanished + 1
 }
 
-/// Returns how many indices each member is credited with, each index once.
-fn credited(spread: &Spread) -> BTreeMap<MemberId, u32> {
+/// Returns how many indices each member is credited with: each index once, or each copy where one
+/// rebuilds all.
+fn credited(coding: &Coding, spread: &Spread) -> BTreeMap<MemberId, u32> {
+    if coding.k == 1 {
+        let one =
+            |(member, indices): (&MemberId, &Indices)| (*member, u32::from(!indices.is_empty()));
+        return spread.iter().map(one).collect();
+    }
     let mut members: Vec<(MemberId, Indices)> = spread.iter().map(|(at, it)| (*at, *it)).collect();
     members.sort_by_key(|(_, indices)| indices.len());
     let mut taken = Indices::default();

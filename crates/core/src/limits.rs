@@ -94,9 +94,6 @@ pub const CARRY_PART: u64 = 10;
 /// Most friends who carry the same shard to the same member. A second one shortens no wait, and takes
 /// its room all the same; see docs/performance.md.
 pub const CARRIERS_MAX: usize = 1;
-/// A device whose owner's other ones have written for so long since it did is not counted on while
-/// somebody else will do.
-pub const REPLACED_AFTER: Span = Span::days(14);
 /// A parcel is carried for so long. Whoever was not met by then is hardly met at all.
 pub const PARCEL_VALID: Span = Span::days(30);
 /// A parcel whose bill is not known here is kept for so long: its owner writes it within seconds, but
@@ -122,6 +119,9 @@ pub const ASIDE_FLOOR_BYTES: u64 = 1 << 30;
 
 /// A holder's proof counts for this long (research: Ateniese et al., a sweep a month).
 pub const AUDIT_VALID: Span = Span::days(30);
+/// A device whose owner's other ones have written for so long since it did is not counted on while
+/// somebody else will do.
+pub const REPLACED_AFTER: Span = Span::days(14);
 /// What was read back from a courier counts for so long: a disk that travels is not seen every month.
 pub const ABOARD_VALID: Span = Span::days(90);
 /// What lies on a courier is read back again after so long, when the disk is here.

@@ -9,7 +9,11 @@ use alloc::{
 use crate::{
     circle,
     event::{LinkClass, LinkId},
-    health::{health, union},
+    health::{
+        Indices,
+        disk::{DiskShare, health_with_disks},
+        health, union,
+    },
     id::{DeviceId, MemberId, PackId, ShardId},
     key::{Identity, VaultKeys},
     limits,
@@ -226,13 +230,19 @@ impl Node {
         };
         let others = self.others();
         let (on_disks, said_on_disks) = (self.on_disks(Some(now)), self.on_disks(None));
+        let elsewhere = self.couriers_elsewhere(now);
         for (number, pack) in self.inventory.numbered() {
             let record = &pack.record;
             let bytes = u64::from(record.bytes);
             let proved = pack.proved_spread(&self.circle, self.member, now);
             let mut now_health = health(&record.coding, &proved);
             if let Some(disks) = on_disks.get(&number) {
-                let with = self.health_with(pack, &proved, disks);
+                let share = |(courier, indices): (&DeviceId, &Indices)| {
+                    let (with, indices) = (*elsewhere.get(courier)?, *indices);
+                    Some(DiskShare { with, indices })
+                };
+                let shares: Vec<DiskShare> = disks.iter().filter_map(share).collect();
+                let with = health_with_disks(&record.coding, &proved, &shares);
                 let only = now_health == 0 && with > 0;
                 safety.bytes_by_courier += if only { bytes } else { 0 };
                 now_health = with;

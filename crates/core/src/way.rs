@@ -7,7 +7,10 @@
 #[cfg(test)]
 mod tests;
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -93,6 +96,9 @@ fn without_needless(
     lacking: usize,
     against: impl Fn(&DeviceId) -> bool,
 ) -> BTreeMap<DeviceId, Indices> {
+    if !given.keys().any(&against) {
+        return given;
+    }
     let mut rest = given.clone();
     rest.retain(|device, _| !against(device));
     let all = rest.values().fold(Indices::default(), |a, b| a.union(*b));
@@ -265,6 +271,9 @@ impl Waits {
 impl Node {
     /// Returns whom to meet until these packs of ours, which are missing here, are back.
     pub fn way_home<'a>(&self, packs: impl Iterator<Item = &'a PackRecord>, now: Timestamp) -> Way {
+        let devices = self.circle.devices().map(|(device, _)| device);
+        let replaced = devices.filter(|device| self.circle.seems_replaced(*device));
+        let replaced: BTreeSet<DeviceId> = replaced.collect();
         let missing = Missing::new(packs.map(|record| {
             let aside = self.shards_aside(record.id);
             let lacking = usize::from(record.coding.k).saturating_sub(aside.len());
@@ -277,8 +286,7 @@ impl Node {
                     }
                 }
             }
-            let replaced = |device: &DeviceId| self.circle.seems_replaced(*device);
-            let given = without_needless(given, lacking, replaced);
+            let given = without_needless(given, lacking, |device| replaced.contains(device));
             let bytes = u64::from(record.coding.shard_bytes);
             (bytes, u32::try_from(lacking).unwrap_or(u32::MAX), given)
         }));

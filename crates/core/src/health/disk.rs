@@ -41,11 +41,7 @@ pub fn health_with_disks(coding: &Coding, spread: &Spread, disks: &[DiskShare]) 
     let parties = parties(coding, spread, disks);
     let total: u32 = parties.iter().map(|party| party.whole).sum();
     // Of copies every one has to go, of shards all but k - 1.
-    let left = if coding.k == 1 {
-        0
-    } else {
-        u32::from(coding.k) - 1
-    };
+    let left = u32::from(coding.k).saturating_sub(1);
     let halves = cheapest(&parties, total.saturating_sub(left));
     alone.max(halves / 2)
 }
@@ -53,15 +49,7 @@ pub fn health_with_disks(coding: &Coding, spread: &Spread, disks: &[DiskShare]) 
 /// Counts what each member has with its disks: no shard twice, or each copy once.
 fn parties(coding: &Coding, spread: &Spread, disks: &[DiskShare]) -> Vec<Party> {
     let copies = coding.k == 1;
-    let one_each = spread
-        .iter()
-        .map(|(member, it)| (*member, u32::from(!it.is_empty())));
-    let counts = if copies {
-        one_each.collect()
-    } else {
-        credited(spread)
-    };
-    let mut parties: BTreeMap<MemberId, Party> = (counts.into_iter())
+    let mut parties: BTreeMap<MemberId, Party> = (credited(coding, spread).into_iter())
         .map(|(member, whole)| (member, Party { whole, disk: 0 }))
         .collect();
     let mut counted = super::union(spread);

@@ -12,12 +12,8 @@ use crate::{
     courier::Parcel,
     entry::{AboardList, Body},
     event::CommandRefused,
-    health::{
-        Indices, Spread,
-        disk::{DiskShare, health_with_disks},
-    },
+    health::Indices,
     id::{DeviceId, MemberId, PackId, ShardId, Stem},
-    inventory::OwnPack,
     key, limits,
     time::Timestamp,
 };
@@ -155,8 +151,8 @@ impl Node {
         }
     }
 
-    /// Returns which shards on a courier are wanted back, of those that bills of ours list there: in the
-    /// order in which the packs are wanted, and no more than make them whole.
+    /// Returns which shards on a courier are wanted back, of those that bills of ours list there, in the
+    /// order in which the packs are wanted: all of them, since some may turn out to be spoilt.
     pub fn wanted_aboard(&self, listed: &[Parcel]) -> Vec<Wayside> {
         let listed: BTreeMap<ShardId, Parcel> = listed
             .iter()
@@ -237,17 +233,12 @@ impl Node {
         holders.any(|device| self.circle.member_of(device) == Some(to))
     }
 
-    /// Returns how healthy a pack is with what lies on disks that others had last.
-    pub(crate) fn health_with(&self, pack: &OwnPack, proved: &Spread, disks: &OnDisks) -> u32 {
-        let shares: Vec<DiskShare> = (disks.iter())
-            .filter_map(|(courier, indices)| {
-                let (with, _) = self.circle.courier_seen(*courier, self.now)?;
-                (with != self.member).then_some(DiskShare {
-                    with,
-                    indices: *indices,
-                })
-            })
-            .collect();
-        health_with_disks(&pack.record.coding, proved, &shares)
+    /// Returns which couriers are elsewhere, and with whom they were last seen.
+    pub(crate) fn couriers_elsewhere(&self, now: Timestamp) -> BTreeMap<DeviceId, MemberId> {
+        let seen = self.circle.couriers().filter_map(|card| {
+            let (with, _) = self.circle.courier_seen(card.courier, now)?;
+            Some((card.courier, with))
+        });
+        seen.filter(|(_, with)| *with != self.member).collect()
     }
 }
