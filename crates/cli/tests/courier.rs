@@ -5,7 +5,6 @@
 mod circle;
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -14,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circle::{Circle, Device, PATIENCE, carryall, contents, noise};
+use circle::{Circle, Device, PATIENCE, carryall, contents, noise, relative};
 
 /// Returns how often the node said that a courier is safe to unplug.
 fn synced(device: &Device) -> usize {
@@ -293,13 +292,7 @@ fn the_words_and_a_disk_know_the_way_home() {
         plug_in(device, &disk, |_| true);
     }
     plug_in(&mut ada, &disk, |ada| ada.status()["safe"] == true);
-    let files = |at: &Path| {
-        let found = contents(at).into_iter();
-        let relative =
-            |(path, bytes): (PathBuf, _)| (path.strip_prefix(at).unwrap().to_owned(), bytes);
-        found.map(relative).collect::<BTreeMap<_, _>>()
-    };
-    let before = files(&folder);
+    let before = relative(&folder);
     for lost in [&ada.home, &folder] {
         fs::remove_dir_all(lost).unwrap();
     }
@@ -334,18 +327,8 @@ fn the_words_and_a_disk_know_the_way_home() {
     assert!(!again.log().contains("\"met\""), "{}", again.log());
     bo.start();
     let to = circle.path("back");
-    let started = Instant::now();
-    // What says which files there were comes first, from bo; until it is here a restore says so.
-    loop {
-        let run = again.run(&["restore", "--to", to.to_str().unwrap()]);
-        if run.code == Some(0) {
-            break;
-        }
-        assert!(matches!(run.code, Some(5 | 11)), "{run:?}");
-        assert!(started.elapsed() < PATIENCE, "{run:?}\n{}", again.log());
-        thread::sleep(Duration::from_millis(500));
-    }
-    assert_eq!(files(&to.join("docs")), before);
+    restore(&again, &to);
+    assert_eq!(relative(&to.join("docs")), before);
 }
 
 /// What friends have not taken yet lies on the disk: it is told where, and the disk alone brings it back.
@@ -382,7 +365,7 @@ fn what_travels_is_told_and_comes_back_from_the_disk_alone() {
     assert_eq!(status["members"][0]["on_couriers"], serde_json::json!([]));
     assert!(!words_of(&ada).contains("blue disk"));
 
-    let before = circle::relative(&folder);
+    let before = relative(&folder);
     for lost in [&ada.home, &folder] {
         fs::remove_dir_all(lost).unwrap();
     }
@@ -390,22 +373,28 @@ fn what_travels_is_told_and_comes_back_from_the_disk_alone() {
     let mut again = circle.device("again");
     again.ok_with(&["recover", "--courier", at], &format!("{words}\n"));
     again.start_with(&["--path", at]);
-    let (to, started) = (circle.path("back"), Instant::now());
-    loop {
-        let run = again.run(&["restore", "--to", to.to_str().unwrap()]);
-        if run.code == Some(0) {
-            break;
-        }
-        assert!(matches!(run.code, Some(5 | 11)), "{run:?}");
-        assert!(started.elapsed() < PATIENCE, "{run:?}\n{}", again.log());
-        thread::sleep(Duration::from_millis(500));
-    }
-    assert_eq!(circle::relative(&to.join("docs")), before);
+    let to = circle.path("back");
+    restore(&again, &to);
+    assert_eq!(relative(&to.join("docs")), before);
     assert!(!again.log().contains("\"met\""), "{}", again.log());
 }
 
+/// Restores everything. What says which files there were comes first; until it is here a restore says so.
+fn restore(device: &Device, to: &Path) {
+    let started = Instant::now();
+    loop {
+        let run = device.run(&["restore", "--to", to.to_str().unwrap()]);
+        if run.code == Some(0) {
+            return;
+        }
+        assert!(matches!(run.code, Some(5 | 11)), "{run:?}");
+        assert!(started.elapsed() < PATIENCE, "{run:?}\n{}", device.log());
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
 fn copy_folder(from: &Path, to: &Path) {
-    for (path, bytes) in circle::relative(from) {
+    for (path, bytes) in relative(from) {
         let path = to.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();

@@ -33,11 +33,7 @@ impl Loss {
             fs::write(folder.join(name), noise(10 + file, 6 << 20)).unwrap();
         }
         let before = relative(&folder);
-        ada.ok(&["backup", folder.to_str().unwrap()]);
-        ada.wait_settled();
-        ada.kill();
-        fs::remove_dir_all(&ada.home).unwrap();
-        fs::remove_dir_all(&folder).unwrap();
+        ada.save_and_lose(&folder);
         for friend in &mut friends {
             friend.stop();
         }

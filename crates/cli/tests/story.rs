@@ -293,17 +293,6 @@ fn packets(file: &[u8]) -> Vec<Packet<'_>> {
     packets
 }
 
-/// Backs a folder up, waits until friends have it, and loses it with the device. Returns how it looked.
-fn save_and_lose(device: &mut Device, folder: &Path) -> Portrait {
-    let before = Portrait::take(folder).unwrap();
-    device.ok(&["backup", folder.to_str().unwrap()]);
-    device.wait_settled();
-    device.kill();
-    fs::remove_dir_all(&device.home).unwrap();
-    fs::remove_dir_all(folder).unwrap();
-    before
-}
-
 /// Comes back on a new device by the words and an invite from `friend`, and restores.
 fn come_back(circle: &Circle, name: &'static str, words: &str, friend: &Device, before: &Portrait) {
     bring_back(circle, circle.recover(name, words, friend), before);
@@ -340,7 +329,8 @@ fn after_a_loss_either_friend_brings_everything_back_and_neither_can_read_it() {
     let folder = circle.path("docs");
     plant(&folder);
     assert!(holds_canary(&folder), "the test itself finds canaries");
-    let before = save_and_lose(&mut ada, &folder);
+    let before = Portrait::take(&folder).unwrap();
+    ada.save_and_lose(&folder);
     for friend in [&ben, &cleo] {
         assert!(
             !holds_canary(&friend.home),
@@ -380,7 +370,8 @@ fn near_a_friend_the_words_are_enough() {
     let folder = circle.path("docs");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("letter"), "Dear Ben").unwrap();
-    let before = save_and_lose(&mut ada, &folder);
+    let before = Portrait::take(&folder).unwrap();
+    ada.save_and_lose(&folder);
 
     let again = circle.device("again");
     let early = again.run(&["join", "--nearby"]);

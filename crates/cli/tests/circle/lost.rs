@@ -36,11 +36,7 @@ impl Lost {
         fs::write(folder.join("2026/notes.txt"), "the lake").unwrap();
         symlink("2026/notes.txt", folder.join("notes")).unwrap();
         let before = relative(&folder);
-        ada.ok(&["backup", folder.to_str().unwrap()]);
-        ada.wait_settled();
-        ada.kill();
-        fs::remove_dir_all(&ada.home).unwrap();
-        fs::remove_dir_all(&folder).unwrap();
+        ada.save_and_lose(&folder);
         friends.remove(0).kill();
         let again = circle.recover("again", &words, &friends[0]);
         Self {

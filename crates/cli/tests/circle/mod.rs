@@ -305,6 +305,15 @@ impl Device {
         })
     }
 
+    /// Backs a folder up, waits until friends have it, and loses both the folder and the device.
+    pub fn save_and_lose(&mut self, folder: &Path) {
+        self.ok(&["backup", folder.to_str().unwrap()]);
+        self.wait_settled();
+        self.kill();
+        fs::remove_dir_all(&self.home).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+    }
+
     /// Returns all that the node printed.
     pub fn whole_log(&self) -> String {
         fs::read_to_string(self.home.with_extension("log")).unwrap_or_default()
