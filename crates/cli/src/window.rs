@@ -112,7 +112,7 @@ struct Thing {
 }
 
 impl Thing {
-    /// Returns a directory of nobody's snapshot, or one.
+    /// Returns a directory that no list tells of: that of all snapshots, or the top of one.
     fn directory(parent: u64, owner: (u32, u32), modified: SystemTime) -> Self {
         Self {
             inode: 0,

@@ -41,6 +41,7 @@ use crate::{
 
 /// Largest request body in bytes; a backup of thousands of paths fits.
 const BODY_BYTES_MAX: usize = 4 << 20;
+
 /// Returns the routes without the guard: for callers in this very process.
 pub(crate) fn router(engine: Engine) -> Router {
     Router::new()
