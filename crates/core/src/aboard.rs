@@ -150,4 +150,18 @@ mod tests {
             [None]
         );
     }
+
+    #[test]
+    fn what_lies_aboard_is_written_as_documented() {
+        let list = list(1_800_000_000_000, &[1, 2], &[3], &[]);
+        let bytes = crate::codec::encode(&list);
+        crate::golden::assert_golden(
+            include_str!("../../../testdata/format/aboard.txt"),
+            &[("aboard", crate::id::hex(&bytes))],
+        );
+        assert_eq!(
+            crate::codec::decode::<AboardList>("aboard", &bytes),
+            Ok(list)
+        );
+    }
 }
