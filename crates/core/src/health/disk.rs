@@ -29,7 +29,7 @@ struct Party {
     disk: u32,
 }
 
-/// Returns the [health](super::health) of a pack with what lies on portable disks.
+/// Returns the [health] of a pack with what lies on portable disks.
 ///
 /// Members are credited first, disks with what they add: the result may be too low, never too high,
 /// and never lower than without disks.
