@@ -17,7 +17,7 @@ use core::{cmp::Reverse, net::SocketAddr};
 
 use self::{
     address::{Heard, same_network},
-    gossip::Gossip,
+    gossip::{Gossip, is_gossip},
 };
 use super::Node;
 use crate::{
@@ -30,10 +30,8 @@ use crate::{
 };
 
 /// What is known of reaching one device.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Contact {
-    /// Where its beacons came from, and where it was met.
-    heard: Heard,
     /// When a beacon last made up for dials that failed.
     believed: Option<Timestamp>,
     /// Digest of what it knows, by its last beacon or our last encounter.
@@ -143,6 +141,8 @@ struct Candidate {
 #[derive(Debug, Default)]
 pub(crate) struct Contacts {
     contacts: BTreeMap<DeviceId, Contact>,
+    /// Where their beacons came from, and where they were met.
+    heard: BTreeMap<DeviceId, Heard>,
     /// Where this device can be dialled itself.
     own: Vec<SocketAddr>,
     /// When a device with the same time was last heard.
@@ -183,8 +183,7 @@ impl Contacts {
 
     /// A device was reached at this address.
     pub(crate) fn reached(&mut self, device: DeviceId, address: SocketAddr, now: Timestamp) {
-        let contact = self.contacts.entry(device).or_default();
-        contact.heard.note(address, now);
+        self.heard.entry(device).or_default().note(address, now);
     }
 
     pub(crate) fn met(&mut self, device: DeviceId, now: Timestamp) {
@@ -271,6 +270,11 @@ impl Contacts {
         self.own = own;
     }
 
+    /// Returns what is known of reaching a device.
+    fn of(&self, device: DeviceId) -> Contact {
+        self.contacts.get(&device).copied().unwrap_or_default()
+    }
+
     /// Returns when a device was last met, if it was since the start.
     pub(crate) fn last_met(&self, device: DeviceId) -> Option<Timestamp> {
         self.contacts.get(&device)?.last_met
@@ -303,6 +307,11 @@ impl Contacts {
     /// Returns how many devices were near when last looked.
     pub(crate) const fn crowd(&self) -> usize {
         self.crowd
+    }
+
+    /// Tells whether so many devices were near when last looked that they have to take turns.
+    const fn is_crowd(&self) -> bool {
+        self.crowd >= limits::CROWD
     }
 
     /// Looks how many devices are near.
@@ -346,9 +355,10 @@ impl Node {
         contact.news = Some(news);
         contact.near = Some(now);
         contact.unheard = false;
+        let heard = self.contacts.heard.entry(device).or_default();
         let mut new = false;
         for address in addresses {
-            new |= contact.heard.note(address, now);
+            new |= heard.note(address, now);
         }
         let long_ago = |believed| now.since(believed) >= limits::BELIEVE_AGAIN;
         if new {
@@ -386,9 +396,8 @@ impl Node {
         }
         let (news, mut known) = (self.news(), Vec::new());
         for (device, member) in self.devices_of_others() {
-            let contact = self.contacts.contacts.get(&device);
-            let contact = contact.cloned().unwrap_or_default();
-            let addresses = self.known_addresses(device, &contact, false);
+            let contact = self.contacts.of(device);
+            let addresses = self.known_addresses(device, false);
             if addresses.is_empty() {
                 continue;
             }
@@ -436,12 +445,16 @@ impl Node {
         self.contacts.gossip.wanted = false;
         self.contacts.count(self.now);
         let news = self.news();
+        let met: BTreeSet<DeviceId> = self.encounters.values().map(|it| it.peer).collect();
         let mut candidates = Vec::new();
         for (device, member) in self.devices_of_others() {
-            candidates.extend(self.candidate(member, device, news));
+            if !met.contains(&device) {
+                candidates.extend(self.candidate(member, device, news));
+            }
         }
+        let crowd = self.contacts.is_crowd();
         let (gossip, mut candidates): (Vec<_>, Vec<_>) =
-            candidates.into_iter().partition(Candidate::is_gossip);
+            (candidates.into_iter()).partition(|it| is_gossip(it.reason, it.in_reach, crowd));
         candidates.extend(self.gossip(gossip));
         // Among those for whom the same speaks, whoever was in vain less often: else a few who sleep
         // take all the room from those who are awake.
@@ -456,20 +469,16 @@ impl Node {
         }
     }
 
-    /// Returns how to dial a device if there is a reason to do so now, or notes when to look again.
+    /// Returns how to dial a device whom we aren't meeting if there is a reason to do so now, or notes when to
+    /// look again.
     fn candidate(
         &mut self,
         member: MemberId,
         device: DeviceId,
         news: [u8; 4],
     ) -> Option<Candidate> {
-        let met = |encounter: &super::Encounter| encounter.peer == device;
-        if self.encounters.values().any(met) {
-            return None;
-        }
         let now = self.now;
-        let contact = self.contacts.contacts.get(&device);
-        let contact = contact.cloned().unwrap_or_default();
+        let contact = self.contacts.of(device);
         let valid = self.contacts.near_valid();
         let near = contact.is_near(now, valid);
         let in_reach = contact.is_in_reach(now, valid);
@@ -481,7 +490,8 @@ impl Node {
             return None;
         };
         self.contacts.wanting |= near || reason == Reason::Work;
-        self.contacts.gossip.wanted |= in_reach && reason == Reason::News;
+        let gossip = is_gossip(reason, in_reach, self.contacts.is_crowd());
+        self.contacts.gossip.wanted |= gossip;
         if contact.dialling.is_some() {
             return None;
         }
@@ -495,15 +505,19 @@ impl Node {
             earliest = earliest.max(heard + limits::DIAL_DEFER);
         }
         if !near && reason == Reason::News {
-            // A beacon may tell that nothing is new.
-            earliest = earliest.max(self.contacts.arrived + limits::HEAR_FIRST);
-        }
-        let addresses = self.known_addresses(device, &contact, near);
-        if addresses.is_empty() {
-            return None;
+            // A beacon may tell that nothing is new, or those of many that there is a crowd to ask.
+            let heard = match self.may_be_crowded() {
+                true => limits::COUNT_FIRST,
+                false => limits::HEAR_FIRST,
+            };
+            earliest = earliest.max(self.contacts.arrived + heard);
         }
         if earliest > now {
             self.contacts.look_again(earliest);
+            return None;
+        }
+        let addresses = self.known_addresses(device, near);
+        if addresses.is_empty() {
             return None;
         }
         Some(Candidate {
@@ -517,16 +531,19 @@ impl Node {
     }
 
     /// Returns where to dial a device, best first.
-    fn known_addresses(&self, device: DeviceId, contact: &Contact, near: bool) -> Vec<SocketAddr> {
+    fn known_addresses(&self, device: DeviceId, near: bool) -> Vec<SocketAddr> {
         let oldest = self.now.0.saturating_sub(self.contacts.near_valid().0);
         let since = Timestamp(if near { oldest } else { 0 });
-        let mut addresses: Vec<SocketAddr> = contact.heard.since(since).collect();
-        if let Some((_, known)) = self.circle.addresses(device) {
-            addresses.extend(known.direct.iter().copied());
+        let heard = self.contacts.heard.get(&device);
+        let told = self.circle.addresses(device);
+        let told = told.into_iter().flat_map(|(_, known)| &known.direct);
+        let known = heard.into_iter().flat_map(|heard| heard.since(since));
+        let mut addresses = Vec::new();
+        for address in known.chain(told.copied()) {
+            if addresses.len() < limits::ADDRESSES_MAX && !addresses.contains(&address) {
+                addresses.push(address);
+            }
         }
-        let mut seen = BTreeSet::new();
-        addresses.retain(|address| seen.insert(*address));
-        addresses.truncate(limits::ADDRESSES_MAX);
         addresses
     }
 
@@ -583,9 +600,7 @@ impl Node {
         let differs = match contact.news {
             // Where a crowd's beacons are heard, who is silent isn't here.
             Some(_)
-                if contact.unheard
-                    && contact.is_eager(self.now)
-                    && self.contacts.crowd < limits::CROWD =>
+                if contact.unheard && contact.is_eager(self.now) && !self.contacts.is_crowd() =>
             {
                 true
             }

@@ -108,7 +108,8 @@ impl Node {
 
     /// Carries out the next order, if there is one and the disk is not at one.
     pub(super) fn obey(&mut self) {
-        while self.orders.at.is_none() && !self.is_behind() && self.author.is_some() {
+        let some = |node: &Self| !node.orders.waiting.is_empty() && node.orders.at.is_none();
+        while some(self) && self.author.is_some() && !self.is_behind() {
             // Those of who does not belong to the circle wait: their admission may come later.
             let next = self.orders.waiting.iter().find_map(|(place, order)| {
                 let owner = self.circle.member_of(place.0)?;

@@ -39,6 +39,11 @@ fn rest(near: usize, chance: u32) -> Span {
 }
 
 impl Node {
+    /// Tells whether the circle has so many devices that those near may be a crowd.
+    pub(super) fn may_be_crowded(&self) -> bool {
+        self.circle.devices().nth(limits::CROWD).is_some()
+    }
+
     /// Returns which of those who are near and have news to dial now, or notes when to look again.
     pub(super) fn gossip(&mut self, mut candidates: Vec<Candidate>) -> Option<Candidate> {
         let now = self.now;
@@ -49,7 +54,7 @@ impl Node {
             return None;
         }
         let counted = self.contacts.arrived + limits::COUNT_FIRST;
-        if counted > now && self.circle.devices().nth(limits::CROWD).is_some() {
+        if counted > now && self.may_be_crowded() {
             // How many are here is not known yet, and in a crowd those with work come first.
             self.contacts.look_again(counted);
             return None;
@@ -71,12 +76,11 @@ impl Node {
     }
 }
 
-impl Candidate {
-    /// Tells whether this would be a dial for news alone, to a device in reach. Others are dialled
-    /// where they may be, with little hope; there it takes many tries at a time.
-    pub(super) fn is_gossip(&self) -> bool {
-        self.in_reach && self.reason == Reason::News
-    }
+/// Tells whether a dial would be for news alone, to a device in reach or from the midst of a crowd.
+/// Others are dialled where they may be, with little hope; there it takes many tries at a time, which a
+/// crowd can't afford: its own members have most of the news.
+pub(super) fn is_gossip(reason: Reason, in_reach: bool, crowd: bool) -> bool {
+    reason == Reason::News && (in_reach || crowd)
 }
 
 impl super::Contacts {

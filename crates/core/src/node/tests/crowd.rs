@@ -109,6 +109,44 @@ fn whoever_arrives_listens_how_many_are_near_before_it_dials_for_news() {
     assert!(later > 0, "news are not forgotten");
 }
 
+/// Where many arrived together, half of all encounters were dials for news to those whose beacons were
+/// still to come, and those with work waited for a processor.
+#[test]
+fn who_is_not_heard_yet_is_not_dialled_for_news_from_a_crowd() {
+    let (mut world, me, others) = super::reach::crowd(40);
+    let before = world.now + Span::hours(1);
+    let node = &mut world.host(me).node;
+    for (at, device) in (0..).zip(&others) {
+        node.handle_event(before, super::reach::near(*device, [9; 4], at));
+    }
+    super::reach::dialled(node);
+    let arrived = before + Span::hours(1);
+    node.handle_event(arrived, Event::Arrived);
+    let news = node.news();
+    // Half of them are heard, and know nothing new.
+    for (at, device) in (0..20).zip(&others) {
+        node.handle_event(
+            arrived + Span::millis(800),
+            super::reach::near(*device, news, at),
+        );
+    }
+    let mut dials = Vec::new();
+    let mut now = arrived + Span::millis(800);
+    while now < arrived + Span::secs(60) {
+        for device in super::reach::dialled(node) {
+            dials.push(now);
+            node.handle_event(now, Event::DialFailed { device });
+        }
+        now = now + Span::millis(100);
+        node.handle_timeout(now);
+    }
+    assert!(dials.len() >= 6, "whoever else has news is not forgotten");
+    assert!(dials[0] >= arrived + limits::COUNT_FIRST, "{dials:?}");
+    let least = Span(limits::GOSSIP_TURN.0 * 20);
+    let rests: Vec<Span> = dials.windows(2).map(|it| it[1].since(it[0])).collect();
+    assert!(rests.iter().all(|rest| *rest >= least), "{rests:?}");
+}
+
 /// Everybody talks to everybody, and each says something every half second.
 #[test]
 fn in_a_crowd_what_others_wrote_is_gathered() {
