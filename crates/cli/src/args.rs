@@ -351,6 +351,9 @@ pub(crate) struct MountArgs {
     /// Whoever on this machine has the address can read all of them, until the command ends.
     #[arg(long)]
     pub(crate) webdav: bool,
+    /// Show pictures by their previews of at most 256 pixels, which are here however far the pictures are
+    #[arg(long)]
+    pub(crate) previews: bool,
 }
 
 /// Remove local copies of files that friends hold, and see which could go

@@ -67,6 +67,8 @@ impl From<CommandError> for Blind {
 #[derive(Debug)]
 pub(crate) struct Window {
     client: Client,
+    /// Pictures are seen as their previews.
+    previews: bool,
     owner: (u32, u32),
     tree: Mutex<Tree>,
 }
@@ -105,6 +107,8 @@ struct Thing {
     owner: (u32, u32),
     modified: SystemTime,
     bytes: u64,
+    /// What is seen of it is its preview.
+    preview: bool,
     /// Where it lies; nothing for the root and for the link to the newest snapshot.
     place: Option<(SnapshotId, String)>,
     /// Where a symbolic link leads.
@@ -122,13 +126,14 @@ impl Thing {
             owner,
             modified,
             bytes: 0,
+            preview: false,
             place: None,
             target: OsString::new(),
         }
     }
 
     /// Returns what a list says of a name.
-    fn listed(parent: u64, snapshot: SnapshotId, entry: ListEntry) -> Self {
+    fn listed(parent: u64, snapshot: SnapshotId, entry: ListEntry, previews: bool) -> Self {
         let target = path::to_bytes(entry.target.as_deref().unwrap_or_default());
         Self {
             inode: 0,
@@ -139,8 +144,12 @@ impl Thing {
             modified: time(entry.mtime_ms),
             bytes: match entry.kind {
                 ListKind::Symlink => target.len() as u64,
-                _ => entry.bytes,
+                _ => match entry.preview.filter(|_| previews) {
+                    Some(bytes) => bytes.into(),
+                    None => entry.bytes,
+                },
             },
+            preview: entry.preview.is_some() && previews,
             place: Some((snapshot, entry.path)),
             target: OsString::from_vec(target),
         }
@@ -148,7 +157,8 @@ impl Thing {
 }
 
 impl Window {
-    pub(crate) fn new(client: Client) -> Self {
+    /// Opens a window; with `previews`, pictures are seen as those.
+    pub(crate) fn new(client: Client, previews: bool) -> Self {
         let owner = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
@@ -163,6 +173,7 @@ impl Window {
         tree.add(Thing::directory(ROOT, owner, UNIX_EPOCH));
         Self {
             client,
+            previews,
             owner,
             tree: Mutex::new(tree),
         }
@@ -210,7 +221,7 @@ impl Window {
                 .unwrap_or_default();
             let name = OsStr::from_bytes(name).to_owned();
             let kind = entry.kind;
-            let inode = tree.add(Thing::listed(inode, snapshot, entry));
+            let inode = tree.add(Thing::listed(inode, snapshot, entry, self.previews));
             names.push(Name { name, inode, kind });
         }
         let names = Arc::new(names);
@@ -269,12 +280,14 @@ impl Window {
 
     /// Reads a stretch of a file; less at its end.
     fn content(&self, inode: u64, offset: u64, bytes: u64) -> Result<Vec<u8>, Blind> {
-        let (snapshot, at) = self.thing(inode)?.place.ok_or(Blind::NotAFile)?;
+        let thing = self.thing(inode)?;
+        let (snapshot, at) = thing.place.ok_or(Blind::NotAFile)?;
         let parameters = [
             ("snapshot", snapshot.to_string()),
             ("path", at),
             ("offset", offset.to_string()),
             ("bytes", bytes.to_string()),
+            ("preview", thing.preview.to_string()),
         ];
         let parameters: Vec<(&str, &str)> = (parameters.iter())
             .map(|(key, value)| (*key, value.as_str()))

@@ -42,6 +42,8 @@ pub const CHUNK_BYTES_MIN: usize = 256 << 10;
 pub const CHUNK_BYTES_MEAN: usize = 1 << 20;
 /// See [`CHUNK_BYTES_MIN`].
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
+/// Longest preview of a picture, in bytes.
+pub const PREVIEW_BYTES_MAX: usize = 64 << 10;
 
 /// Largest feed entry, in bytes, so that one always fits a frame.
 pub const ENTRY_BYTES_MAX: usize = 48 << 10;

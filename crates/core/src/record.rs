@@ -78,6 +78,7 @@ pub struct ChunkRef {
 
 /// What a tree entry is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WrittenKind", into = "WrittenKind")]
 pub enum NodeKind {
     /// A regular file with its content.
     File {
@@ -87,6 +88,8 @@ pub enum NodeKind {
         content: Vec<ChunkRef>,
         /// Files of one snapshot that share a non-zero number are hard links of one file.
         link: u64,
+        /// If it is a picture: a small JPEG of it, one chunk of a metadata pack.
+        preview: Option<ChunkRef>,
     },
     /// A directory; `content` is its encoded [`Tree`].
     Directory {
@@ -98,6 +101,89 @@ pub enum NodeKind {
         /// The target, never interpreted.
         target: Vec<u8>,
     },
+}
+
+/// A [`NodeKind`] as it is written. Trees without previews are written as they were before there were
+/// any.
+#[derive(Clone, Serialize, Deserialize)]
+enum WrittenKind {
+    File {
+        bytes: u64,
+        content: Vec<ChunkRef>,
+        link: u64,
+    },
+    Directory {
+        content: Vec<ChunkRef>,
+    },
+    Symlink {
+        target: Vec<u8>,
+    },
+    Picture {
+        bytes: u64,
+        content: Vec<ChunkRef>,
+        link: u64,
+        preview: ChunkRef,
+    },
+}
+
+impl From<NodeKind> for WrittenKind {
+    fn from(kind: NodeKind) -> Self {
+        match kind {
+            NodeKind::File {
+                bytes,
+                content,
+                link,
+                preview: None,
+            } => Self::File {
+                bytes,
+                content,
+                link,
+            },
+            NodeKind::File {
+                bytes,
+                content,
+                link,
+                preview: Some(preview),
+            } => Self::Picture {
+                bytes,
+                content,
+                link,
+                preview,
+            },
+            NodeKind::Directory { content } => Self::Directory { content },
+            NodeKind::Symlink { target } => Self::Symlink { target },
+        }
+    }
+}
+
+impl From<WrittenKind> for NodeKind {
+    fn from(kind: WrittenKind) -> Self {
+        match kind {
+            WrittenKind::File {
+                bytes,
+                content,
+                link,
+            } => Self::File {
+                bytes,
+                content,
+                link,
+                preview: None,
+            },
+            WrittenKind::Picture {
+                bytes,
+                content,
+                link,
+                preview,
+            } => Self::File {
+                bytes,
+                content,
+                link,
+                preview: Some(preview),
+            },
+            WrittenKind::Directory { content } => Self::Directory { content },
+            WrittenKind::Symlink { target } => Self::Symlink { target },
+        }
+    }
 }
 
 /// One name in a directory.

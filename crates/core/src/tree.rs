@@ -96,7 +96,10 @@ impl Checked for TreeNode {
             NodeKind::File { bytes, content, .. } if content_bytes(content)? != *bytes => {
                 Err(RecordError::Content)
             }
-            NodeKind::File { .. } => Ok(()),
+            NodeKind::File { preview, .. } => match preview {
+                Some(preview) => check_content(&[*preview], limits::PREVIEW_BYTES_MAX),
+                None => Ok(()),
+            },
             NodeKind::Directory { content } => check_content(content, limits::TREE_BYTES_MAX),
             NodeKind::Symlink { target } if path_is_possible(target) => Ok(()),
             NodeKind::Symlink { .. } => Err(RecordError::Path),
@@ -316,6 +319,7 @@ pub(crate) mod tests {
                 bytes,
                 content,
                 link,
+                preview: None,
             },
         )
     }
@@ -325,6 +329,7 @@ pub(crate) mod tests {
             bytes: 0,
             content: vec![],
             link: 3,
+            preview: None,
         };
         let content = vec![chunk(4, 50)];
         let target = b"../\xff elsewhere".to_vec();
@@ -335,6 +340,17 @@ pub(crate) mod tests {
                 node(b"folder", NodeKind::Directory { content }),
                 node(b"link", NodeKind::Symlink { target }),
             ],
+        }
+    }
+
+    /// A directory with a picture whose preview has so many bytes.
+    fn album(preview_bytes: u32) -> Tree {
+        let mut picture = file(b"a.jpg");
+        if let NodeKind::File { preview, .. } = &mut picture.kind {
+            *preview = Some(chunk(9, preview_bytes));
+        }
+        Tree {
+            nodes: vec![picture],
         }
     }
 
@@ -411,6 +427,15 @@ pub(crate) mod tests {
         assert_eq!(SnapshotRecord::from_bytes(&c.to_bytes().unwrap()), Ok(c));
         assert_eq!(HeadRecord::from_bytes(&d.to_bytes().unwrap()), Ok(d));
         assert_eq!(Tree::from_bytes(&[0]), Ok(Tree::default()));
+        assert_eq!(reread(&album(10_000)), Ok(album(10_000)));
+    }
+
+    #[test]
+    fn impossible_previews_are_refused() {
+        for bytes in [0, limits::PREVIEW_BYTES_MAX as u32 + 1] {
+            assert_eq!(reread(&album(bytes)), Err(RecordError::Content));
+        }
+        assert!(reread(&album(limits::PREVIEW_BYTES_MAX as u32)).is_ok());
     }
 
     #[test]
@@ -419,6 +444,7 @@ pub(crate) mod tests {
             include_str!("../../../testdata/format/record.txt"),
             &[
                 ("tree", hex(&tree().to_bytes().unwrap())),
+                ("picture", hex(&album(10_000).to_bytes().unwrap())),
                 ("segment", hex(&segment().to_bytes().unwrap())),
                 ("snapshot", hex(&snapshot().to_bytes().unwrap())),
                 ("head", hex(&head().to_bytes().unwrap())),
@@ -488,6 +514,7 @@ pub(crate) mod tests {
                     bytes,
                     content,
                     link,
+                    preview: None,
                 },
             )];
             assert_eq!(reread(&Tree { nodes }), Err(RecordError::Content));

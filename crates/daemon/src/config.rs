@@ -26,6 +26,8 @@ pub struct Config {
     pub quiet_secs: u64,
     /// Seconds between two looks at everything, for what the system did not report.
     pub rescan_secs: u64,
+    /// Whether pictures that are new or changed get previews, to be looked at where they are not.
+    pub previews: bool,
     /// Bytes that stay free on this disk, whatever friends would like to store.
     pub keep_free: u64,
     /// Bytes of small-file packs kept until friends have them; more are made anew when needed.
@@ -117,6 +119,7 @@ impl Default for Config {
             watch: true,
             quiet_secs: 10,
             rescan_secs: 3600,
+            previews: true,
             keep_free: 1 << 30,
             spool_cap: 2 << 30,
             direct_rate: policy::FAR_RATE.get(),
@@ -204,6 +207,7 @@ impl Config {
             "watch" => self.watch = flag("watch", value)?,
             "quiet_secs" => self.quiet_secs = number("quiet_secs", value)?,
             "rescan_secs" => self.rescan_secs = number("rescan_secs", value)?.max(60),
+            "previews" => self.previews = flag("previews", value)?,
             "keep_free" => self.keep_free = length("keep_free", value)?,
             "spool_cap" => self.spool_cap = length("spool_cap", value)?,
             "direct_rate" => self.direct_rate = length("direct_rate", value)?,
@@ -278,6 +282,12 @@ impl Config {
                 self.rescan_secs.to_string(),
                 true,
                 "seconds between two looks at everything",
+            ),
+            setting(
+                "previews",
+                self.previews.to_string(),
+                false,
+                "keep a small copy of each new picture to look at",
             ),
             setting(
                 "keep_free",

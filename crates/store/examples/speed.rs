@@ -83,6 +83,7 @@ fn back_up(context: &Context<'_>, folder: &Path) -> Result<BackupReport, Box<dyn
                 data_shards()
             }
         },
+        previews: true,
         workers: 2,
     };
     Ok(backup::run(

@@ -9,6 +9,7 @@ mod backlog;
 mod buffer;
 mod packs;
 mod pipeline;
+mod preview;
 mod publish;
 mod reader;
 pub(crate) mod state;
@@ -77,6 +78,9 @@ pub struct Request<'a> {
     pub now: Timestamp,
     /// Data shards `k` of new packs of a kind.
     pub data_shards: &'a dyn Fn(PackKind) -> u8,
+    /// Whether to make previews of pictures that are new or changed, which takes about 0.1 s of a
+    /// processor for each.
+    pub previews: bool,
     /// Worker threads. None: everything happens on the calling thread, in a fixed order.
     pub workers: usize,
 }
@@ -228,6 +232,7 @@ pub fn run(
         pack_keys: &pack_keys,
         data_shards: [PackKind::Metadata, PackKind::Small, PackKind::Large]
             .map(|kind| (request.data_shards)(kind)),
+        previews: request.previews,
         now: request.now,
         known: &view,
         coding: std::sync::Mutex::new(()),

@@ -233,6 +233,11 @@ impl<'a> Library<'a> {
         Ok(Tree::from_bytes(&self.content(content)?)?)
     }
 
+    /// Reads a picture's preview.
+    pub fn preview(&self, preview: ChunkRef) -> Result<Vec<u8>, BrowseError> {
+        self.content(&[preview])
+    }
+
     /// Returns the ordinal of the pack that has a chunk.
     pub(crate) fn ordinal_of(&self, chunk: &ChunkId) -> Result<Option<u32>, BrowseError> {
         Ok(self.view.find_chunk(chunk)?.map(|place| place.pack))

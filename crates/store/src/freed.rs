@@ -250,6 +250,7 @@ mod tests {
                 bytes: 10,
                 content: Vec::new(),
                 link: 0,
+                preview: None,
             },
             mode: 0o644,
             uid: 7,

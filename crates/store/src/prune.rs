@@ -116,7 +116,12 @@ impl<'a> Marked<'a> {
         let mut waiting = vec![kind.clone()];
         while let Some(kind) = waiting.pop() {
             match kind {
-                NodeKind::File { content, .. } => self.mark(&content)?,
+                NodeKind::File {
+                    content, preview, ..
+                } => {
+                    self.mark(&content)?;
+                    self.mark(preview.as_slice())?;
+                }
                 NodeKind::Symlink { .. } => {}
                 NodeKind::Directory { content } => {
                     let tree: Vec<ChunkId> = content.iter().map(|chunk| chunk.id).collect();

@@ -338,6 +338,7 @@ impl<'a, M: Memory> Walk<'a, M> {
                     bytes: metadata.bytes,
                     content: Vec::new(),
                     link: link_number(&metadata),
+                    preview: None,
                 };
                 let node = node(name, kind, &metadata);
                 visitor.file(Found {
@@ -480,10 +481,12 @@ impl<'a, M: Memory> Walk<'a, M> {
     }
 
     fn lacks_chunks(&self, kind: &NodeKind) -> bool {
+        let lacks = |chunk: &ChunkRef| !self.memory.knows(&chunk.id);
         match kind {
-            NodeKind::File { content, .. } | NodeKind::Directory { content } => {
-                content.iter().any(|chunk| !self.memory.knows(&chunk.id))
-            }
+            NodeKind::File {
+                content, preview, ..
+            } => content.iter().chain(preview).any(lacks),
+            NodeKind::Directory { content } => content.iter().any(lacks),
             NodeKind::Symlink { .. } => false,
         }
     }

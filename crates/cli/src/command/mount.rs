@@ -19,7 +19,7 @@ pub(crate) fn run(context: &Context, args: &MountArgs) -> Result<Exit, CommandEr
     if !client.is_running() {
         return Err(EngineError::NotRunning.into());
     }
-    let window = Window::new(client);
+    let window = Window::new(client, args.previews);
     match &args.at {
         Some(at) => mount(context, window, at),
         None => share(context, window),

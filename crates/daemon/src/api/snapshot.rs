@@ -120,6 +120,9 @@ pub struct ReadQuery {
     pub offset: u64,
     /// How many bytes to read: at most 8 MiB come at a time, and less at the end of the file.
     pub bytes: u64,
+    /// Read the preview of the picture instead, a JPEG of at most 256 pixels each way.
+    #[serde(default)]
+    pub preview: bool,
 }
 
 /// One line of the answer to `GET /v1/ls`.
@@ -141,6 +144,9 @@ pub struct ListEntry {
     pub kind: ListKind,
     /// Length in bytes; 0 unless a file.
     pub bytes: u64,
+    /// Length of its preview in bytes, if it is a picture that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<u32>,
     /// Permission bits.
     pub mode: u16,
     /// Numeric owner.

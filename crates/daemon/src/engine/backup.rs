@@ -112,6 +112,7 @@ impl Engine {
     ) -> Result<BackupSummary, EngineError> {
         let others = world.inbox.look(|node, _| node.friends()).await?;
         let (engine, working) = (self.clone(), world.clone());
+        let previews = self.config().previews;
         let work = move || -> Result<BackupReport, EngineError> {
             let newest = working.store.catalogue.snapshots()?.pop();
             let watcher = Watcher {
@@ -125,6 +126,7 @@ impl Engine {
                 roots: &roots,
                 now: clock::now(),
                 data_shards: &|kind| placement::data_shards(kind, others),
+                previews,
                 workers: workers(),
             };
             let mut placed = |pack: &_| {

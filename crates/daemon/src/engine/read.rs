@@ -43,12 +43,20 @@ type Chunk = Arc<OnceCell<Arc<Vec<u8>>>>;
 /// What was read lately.
 #[derive(Debug, Default)]
 pub(super) struct Looking {
-    files: VecDeque<(SnapshotId, String, Arc<Content>)>,
+    files: VecDeque<(Looked, Arc<Content>)>,
     chunks: VecDeque<(ChunkRef, Chunk)>,
     readers: VecDeque<(PackId, Arc<PackReader>)>,
 }
 
-/// A file's chunks.
+/// What was looked at: a file in a snapshot, or its preview.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Looked {
+    snapshot: SnapshotId,
+    path: String,
+    preview: bool,
+}
+
+/// The chunks of a file or of its preview.
 #[derive(Debug)]
 struct Content {
     bytes: u64,
@@ -117,28 +125,41 @@ impl Engine {
         Ok(read)
     }
 
-    /// Returns the chunks of a file.
+    /// Returns the chunks of a file, or of its preview.
     async fn content(&self, job: &Job, query: &ReadQuery) -> Result<Arc<Content>, EngineError> {
         let id = match SnapshotId::from_hex(&query.snapshot) {
             Some(id) => id,
             None => self.find_snapshot(&query.snapshot).await?,
         };
+        let looked = Looked {
+            snapshot: id,
+            path: query.path.clone(),
+            preview: query.preview,
+        };
         let known = {
             let looking = locked(&self.0.looking);
             let mut files = looking.files.iter();
             files
-                .find(|(snapshot, path, _)| (snapshot, path) == (&id, &query.path))
-                .map(|(_, _, content)| content.clone())
+                .find(|(known, _)| *known == looked)
+                .map(|(_, content)| content.clone())
         };
         if let Some(content) = known {
             return Ok(content);
         }
-        let at = path::to_bytes(&query.path);
+        let (at, preview) = (path::to_bytes(&query.path), query.preview);
         let read = move |library: &Library<'_>| {
             let record = library.snapshot(id)?;
             let mut found = library.select(&record, &at)?;
             match found.pop().map(|node| node.kind) {
-                Some(NodeKind::File { bytes, content, .. }) => Ok((bytes, content)),
+                Some(NodeKind::File {
+                    preview: Some(chunk),
+                    ..
+                }) if preview => {
+                    // Its pack is brought for good: those beside it will be looked at too.
+                    library.preview(chunk)?;
+                    Ok((u64::from(chunk.bytes), vec![chunk]))
+                }
+                Some(NodeKind::File { bytes, content, .. }) if !preview => Ok((bytes, content)),
                 _ => Err(BrowseError::NoPath(at.clone()).into()),
             }
         };
@@ -155,8 +176,7 @@ impl Engine {
             ended: AtomicU64::new(u64::MAX),
         });
         let mut looking = locked(&self.0.looking);
-        let entry = (id, query.path.clone(), content.clone());
-        looking.files.push_back(entry);
+        looking.files.push_back((looked, content.clone()));
         if looking.files.len() > KEPT_MAX {
             looking.files.pop_front();
         }

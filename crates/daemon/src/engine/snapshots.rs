@@ -156,15 +156,16 @@ fn list(
 }
 
 pub(super) fn entry(at: &[u8], node: &TreeNode) -> ListEntry {
-    let (kind, bytes, target) = match &node.kind {
-        NodeKind::File { bytes, .. } => (ListKind::File, *bytes, None),
-        NodeKind::Directory { .. } => (ListKind::Directory, 0, None),
-        NodeKind::Symlink { target } => (ListKind::Symlink, 0, Some(path::to_text(target))),
+    let (kind, bytes, preview, target) = match &node.kind {
+        NodeKind::File { bytes, preview, .. } => (ListKind::File, *bytes, *preview, None),
+        NodeKind::Directory { .. } => (ListKind::Directory, 0, None, None),
+        NodeKind::Symlink { target } => (ListKind::Symlink, 0, None, Some(path::to_text(target))),
     };
     ListEntry {
         path: path::to_text(at),
         kind,
         bytes,
+        preview: preview.map(|preview| preview.bytes),
         mode: node.mode,
         uid: node.uid,
         gid: node.gid,

@@ -127,6 +127,7 @@ impl Host {
             roots: &roots,
             now,
             data_shards: &|kind| placement::data_shards(kind, others),
+            previews: true,
             workers: 0,
         };
         let mut packs = Vec::new();

@@ -63,6 +63,7 @@ struct OpenFile {
     facts: FileFacts,
     content: Vec<ChunkRef>,
     offset: u64,
+    preview: Option<Vec<u8>>,
     /// The packs that its chunks went into.
     packs: BTreeSet<u64>,
 }
@@ -256,7 +257,7 @@ impl<'a> Assembler<'a> {
                 if left > 0 {
                     return Ok(Some(Item::File { node, chunks: left }));
                 }
-                self.end_file(node);
+                self.end_file(node)?;
             }
             Item::Root(path) => self.roots.push(WalkedRoot {
                 path,
@@ -299,23 +300,31 @@ impl<'a> Assembler<'a> {
             facts,
             content: Vec::new(),
             offset: 0,
+            preview: None,
             packs: BTreeSet::new(),
         }
     }
 
-    fn end_file(&mut self, mut node: CachedNode) {
-        let content = self.file.take().map(|file| file.content);
+    fn end_file(&mut self, mut node: CachedNode) -> Result<(), BackupError> {
+        let (content, drawn) = match self.file.take() {
+            Some(file) => (file.content, file.preview),
+            None => (Vec::new(), None),
+        };
+        let drawn = drawn.map(|drawn| self.store_preview(&drawn)).transpose()?;
         if let NodeKind::File {
             content: into,
             bytes,
+            preview,
             ..
         } = &mut node.node.kind
         {
-            *into = content.unwrap_or_default();
+            *into = content;
+            *preview = drawn;
             self.tally.files += 1;
             self.tally.bytes += *bytes;
         }
         self.push_node(node, true);
+        Ok(())
     }
 
     fn push_node(&mut self, node: CachedNode, changed: bool) {
@@ -335,15 +344,17 @@ impl<'a> Assembler<'a> {
     /// Adds the next chunks to the open file. Returns how many aren't here yet.
     fn take_chunks(&mut self, mut chunks: usize) -> Result<usize, BackupError> {
         while chunks > 0 && !self.packs.is_busy() {
-            let Some((job, at)) = self.current.take().or_else(|| self.next_chunked()) else {
+            let Some((mut job, at)) = self.current.take().or_else(|| self.next_chunked()) else {
                 break;
             };
+            let preview = job.previews.remove(&at);
             let Some(piece) = job.pieces.get(at) else {
                 self.pool.give(job.buffer);
                 continue;
             };
             let raw = &job.buffer.bytes[piece.range.clone()];
             if let Some(mut file) = self.file.take() {
+                file.preview = file.preview.or(preview);
                 let added = self.add_to_file(&mut file, piece.id, raw, piece.frame.as_deref());
                 self.file = Some(file);
                 added?;
@@ -416,6 +427,18 @@ impl<'a> Assembler<'a> {
             self.packs.add_metadata(id, raw, frame)?;
         }
         Ok(content)
+    }
+
+    /// Stores the preview of a picture as a chunk of a metadata pack.
+    fn store_preview(&mut self, preview: &[u8]) -> Result<ChunkRef, BackupError> {
+        let chunk = ChunkRef {
+            id: chunk_id(self.chunk_key, preview),
+            bytes: u32::try_from(preview.len()).map_err(|_| BackupError::Chunk)?,
+        };
+        if !self.packs.knows(&chunk.id)? {
+            self.packs.add_metadata(chunk.id, preview, None)?;
+        }
+        Ok(chunk)
     }
 
     /// Stores metadata as one chunk.

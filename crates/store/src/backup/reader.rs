@@ -36,6 +36,19 @@ pub(super) struct Job {
     pub(super) buffer: Buffer,
     /// Where each chunk lies in the buffer.
     pub(super) cuts: Vec<Range<usize>>,
+    /// Which of it are whole files.
+    pub(super) whole: Whole,
+}
+
+/// What of a job are whole files.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whole {
+    /// Each chunk is one.
+    EachChunk,
+    /// All chunks together are one.
+    All,
+    /// They are of a file that doesn't fit a buffer.
+    Nothing,
 }
 
 /// What was found, in order. `chunks` counts the next chunks of the jobs.
@@ -126,7 +139,7 @@ impl<'a, P: Port> Reader<'a, P> {
     /// stages may need just this to go on.
     pub(super) fn flush(&mut self) -> Result<(), Stopped> {
         if let Some(batch) = self.batch.take() {
-            self.send(batch.buffer, batch.cuts)?;
+            self.send(batch.buffer, batch.cuts, Whole::EachChunk)?;
         }
         if self.items.is_empty() {
             return Ok(());
@@ -134,7 +147,12 @@ impl<'a, P: Port> Reader<'a, P> {
         self.port.items(mem::take(&mut self.items))
     }
 
-    fn send(&mut self, buffer: Buffer, cuts: Vec<Range<usize>>) -> Result<(), Stopped> {
+    fn send(
+        &mut self,
+        buffer: Buffer,
+        cuts: Vec<Range<usize>>,
+        whole: Whole,
+    ) -> Result<(), Stopped> {
         if cuts.is_empty() {
             self.pool.give(buffer);
             return Ok(());
@@ -145,6 +163,7 @@ impl<'a, P: Port> Reader<'a, P> {
             number,
             buffer,
             cuts,
+            whole,
         })
     }
 
@@ -252,7 +271,7 @@ impl<'a, P: Port> Reader<'a, P> {
             kind,
             facts: facts(changed.as_ref().unwrap_or(&found.metadata)),
         })?;
-        self.send(buffer, cuts)?;
+        self.send(buffer, cuts, Whole::All)?;
         Ok(self.end(found, changed, got as u64, chunks)?)
     }
 
@@ -315,7 +334,7 @@ impl<'a, P: Port> Reader<'a, P> {
             rest.clear();
             rest.extend_from_slice(&buffer.bytes[at..buffer.used]);
             let chunks = cuts.len();
-            self.send(buffer, cuts)?;
+            self.send(buffer, cuts, Whole::Nothing)?;
             self.item(Item::Chunks(chunks))?;
             if end {
                 return Ok(offset);

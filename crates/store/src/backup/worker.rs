@@ -1,6 +1,8 @@
-//! The work that takes time: naming and compressing chunks, sealing packs and naming their shards.
+//! The work that takes time: naming and compressing chunks, previews of pictures, sealing packs and naming
+//! their shards.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     sync::{Mutex, PoisonError, mpsc::Receiver},
 };
@@ -16,7 +18,11 @@ use carryall_core::{
     time::Timestamp,
 };
 
-use super::{buffer::Buffer, reader::Job};
+use super::{
+    buffer::Buffer,
+    preview::preview,
+    reader::{Job, Whole},
+};
 use crate::catalogue::View;
 
 /// One thing to do.
@@ -54,6 +60,8 @@ pub(super) struct Chunked {
     pub(super) number: u64,
     pub(super) buffer: Buffer,
     pub(super) pieces: Vec<Piece>,
+    /// Previews of pictures, by the first chunk of each.
+    pub(super) previews: BTreeMap<usize, Vec<u8>>,
 }
 
 /// A named chunk.
@@ -83,6 +91,8 @@ pub(super) struct Worker<'a> {
     pub(super) pack_keys: &'a PackKeys,
     /// Data shards by kind of pack: metadata, small, large.
     pub(super) data_shards: [u8; 3],
+    /// Whether to make previews of pictures.
+    pub(super) previews: bool,
     pub(super) now: Timestamp,
     /// The catalogue at the beginning: known chunks are not compressed again.
     pub(super) known: &'a View<'a>,
@@ -116,7 +126,21 @@ impl Worker<'_> {
         }
     }
 
+    fn previews(&self, job: &Job) -> BTreeMap<usize, Vec<u8>> {
+        let files: Vec<Range<usize>> = match job.whole {
+            _ if !self.previews => return BTreeMap::new(),
+            Whole::EachChunk => job.cuts.clone(),
+            Whole::All => vec![0..job.buffer.used],
+            Whole::Nothing => return BTreeMap::new(),
+        };
+        let previews = files.into_iter().enumerate();
+        previews
+            .filter_map(|(at, file)| Some((at, preview(&job.buffer.bytes[file])?)))
+            .collect()
+    }
+
     fn chunk(&self, job: Job, compressor: &mut Compressor) -> Chunked {
+        let previews = self.previews(&job);
         let pieces = job
             .cuts
             .into_iter()
@@ -138,6 +162,7 @@ impl Worker<'_> {
             number: job.number,
             buffer: job.buffer,
             pieces,
+            previews,
         }
     }
 

@@ -202,6 +202,7 @@ impl Planner<'_> {
                     bytes,
                     content,
                     link,
+                    ..
                 } => self.file(parent, &node, *bytes, content, *link)?,
                 NodeKind::Symlink { target } => self.plan.symlinks.push(PlannedSymlink {
                     directory: parent,

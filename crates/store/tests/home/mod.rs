@@ -123,6 +123,7 @@ impl Home {
                     self.data_shards
                 }
             },
+            previews: true,
             workers: self.workers,
         };
         backup::run(&self.context(), &request, &Unwatched, on_pack)

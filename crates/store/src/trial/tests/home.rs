@@ -91,6 +91,7 @@ impl Place {
             roots: &roots,
             now: BEGIN + Span::secs(known),
             data_shards: &|kind| if kind == PackKind::Metadata { 1 } else { 2 },
+            previews: true,
             workers: 0,
         };
         let mut on_pack = |pack: &carryall_core::record::PackRecord| {
