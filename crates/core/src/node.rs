@@ -547,9 +547,7 @@ impl Node {
         if settled || complete {
             self.unspool(id);
         }
-        if members.values().any(|indices| indices.len() > 1) {
-            self.look_for_surplus(id);
-        }
+        self.look_for_surplus(id);
         if health == 0 {
             self.unsafe_packs.insert(id);
         } else if self.unsafe_packs.remove(&id) {

@@ -1,19 +1,23 @@
 //! Thin later: what the first friends hold beyond their part, once others hold theirs.
 //!
 //! The first friend met gets enough shards to rebuild a pack alone. When as many members as a pack
-//! shall have hold distinct shards, by proof, each keeps one and the rest is released. This looks at
-//! proofs alone, and gives nothing up unless what stays, by itself, is all that the pack shall have.
+//! shall have hold distinct shards, by proof, each keeps one and the rest is released. So it is when
+//! more members hold some than shall: a friend who was away for so long that another one got its part
+//! is back. This looks at proofs alone, and gives nothing up unless what stays, by itself, is all that the pack shall have.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
 
+use core::cmp::Reverse;
+
 use crate::{
     health::{Indices, Spread, health, holders},
     id::{DeviceId, MemberId},
     placement::{health_target, members_target},
     record::{Coding, PackKind},
+    time::Span,
 };
 
 /// What a device says that it holds of a pack.
@@ -29,8 +33,15 @@ pub struct Claim {
     pub proved: bool,
 }
 
-/// Returns the claims that a pack can do without. `claims` are those of members other than the owner.
-pub fn surplus(kind: PackKind, coding: &Coding, claims: &[Claim], others: usize) -> Vec<Claim> {
+/// Returns the claims that a pack can do without. `claims` are those of members other than the owner;
+/// where more of these hold some than shall, those go first whom `interval` says to be met most seldom.
+pub fn surplus(
+    kind: PackKind,
+    coding: &Coding,
+    claims: &[Claim],
+    others: usize,
+    interval: &dyn Fn(MemberId) -> Span,
+) -> Vec<Claim> {
     if coding.k == 1 {
         return Vec::new();
     }
@@ -38,18 +49,25 @@ pub fn surplus(kind: PackKind, coding: &Coding, claims: &[Claim], others: usize)
     for claim in claims.iter().filter(|claim| claim.proved) {
         proved.entry(claim.member).or_default().insert(claim.index);
     }
-    let kept = one_each(&proved);
-    let spread: Spread = (kept.iter())
-        .map(|(member, index)| {
-            let mut one = Indices::default();
-            one.insert(*index);
-            (*member, one)
-        })
-        .collect();
-    if holders(&spread) < members_target(kind, coding, others)
-        || health(coding, &spread) < health_target(kind, coding, others)
-    {
+    let mut kept = one_each(&proved);
+    let suffices = |kept: &BTreeMap<MemberId, u8>| {
+        let spread = spread_of(kept);
+        holders(&spread) >= members_target(kind, coding, others)
+            && health(coding, &spread) >= health_target(kind, coding, others)
+    };
+    if !suffices(&kept) {
         return Vec::new();
+    }
+    let mut seldom: Vec<MemberId> = kept.keys().copied().collect();
+    seldom.sort_by_key(|member| Reverse(interval(*member)));
+    let mut spared = BTreeSet::new();
+    for member in seldom {
+        let index = kept.remove(&member);
+        if suffices(&kept) {
+            spared.insert(member);
+        } else if let Some(index) = index {
+            kept.insert(member, index);
+        }
     }
     let mut sorted = claims.to_vec();
     sorted.sort_unstable();
@@ -58,10 +76,20 @@ pub fn surplus(kind: PackKind, coding: &Coding, claims: &[Claim], others: usize)
         // One shard at one device of each member stays.
         Some(index) if claim.index == *index && claim.proved => !stays.insert(claim.member),
         Some(_) => true,
-        // Nothing of theirs is proved, so nothing is known of it.
-        None => false,
+        // Of the others nothing is proved, so nothing is known of it.
+        None => spared.contains(&claim.member),
     });
     sorted
+}
+
+fn spread_of(kept: &BTreeMap<MemberId, u8>) -> Spread {
+    let one = |index: &u8| {
+        let mut one = Indices::default();
+        one.insert(*index);
+        one
+    };
+    let kept = kept.iter();
+    kept.map(|(member, index)| (*member, one(index))).collect()
 }
 
 /// Returns one index for each member, a different one as far as that goes: who has fewest chooses
@@ -110,7 +138,9 @@ mod tests {
     }
 
     fn given_up(k: u8, others: usize, claims: &[Claim]) -> Vec<(u8, u8)> {
-        let surplus = surplus(PackKind::Large, &coding(k), claims, others);
+        // Of these, the later ones are met more often.
+        let interval = |member: MemberId| Span(100 - u64::from(member.0[0]));
+        let surplus = surplus(PackKind::Large, &coding(k), claims, others, &interval);
         surplus
             .iter()
             .map(|it| (it.member.0[0], it.index))
@@ -149,6 +179,17 @@ mod tests {
         assert_eq!(given_up(1, 4, &all), []);
     }
 
+    #[test]
+    fn of_more_holders_than_shall_be_whoever_is_met_most_seldom_is_spared() {
+        let mut all = claims(&[(1, &[0]), (2, &[1]), (3, &[2]), (4, &[3]), (5, &[4])]);
+        assert_eq!(given_up(2, 6, &all), [(1, 0)]);
+        // Not while it is needed: two others have the same.
+        all[3].index = 4;
+        assert_eq!(given_up(2, 6, &all), [(4, 4)]);
+        all[4].proved = false;
+        assert_eq!(given_up(2, 6, &all), []);
+    }
+
     proptest::proptest! {
         /// Whatever was met in which order, whatever is proved: what stays is enough, or all stays.
         #[test]
@@ -167,7 +208,7 @@ mod tests {
                     all.push(Claim { member, device, index, proved });
                 }
             }
-            let gone = surplus(PackKind::Large, &coding, &all, others);
+            let gone = surplus(PackKind::Large, &coding, &all, others, &|_| Span(0));
             let mut left = Spread::new();
             for claim in all.iter().filter(|claim| claim.proved && !gone.contains(claim)) {
                 left.entry(claim.member).or_default().insert(claim.index);

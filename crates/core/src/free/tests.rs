@@ -301,7 +301,7 @@ impl History {
             })
             .collect();
         let (kind, coding) = (self.record.kind, self.record.coding);
-        for claim in surplus(kind, &coding, &claims, self.others) {
+        for claim in surplus(kind, &coding, &claims, self.others, &|_| Span(0)) {
             self.release(claim.device, claim.index);
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     free::{Held, Standing},
     health::{Indices, Spread},
     id::{DeviceId, MemberId},
+    placement::members_target,
     record::PackRecord,
     thin::Claim,
     time::Timestamp,
@@ -98,10 +99,13 @@ impl OwnPack {
         held.collect()
     }
 
-    /// Tells whether any other member holds more than one of its shards, by receipt.
-    pub fn is_thick(&self, circle: &Circle, me: MemberId) -> bool {
-        let spread = self.spread(circle, me, |mark| mark.holding.believed());
-        spread.values().any(|indices| indices.len() > 1)
+    /// Tells whether other members' devices hold more of its shards than members shall, by receipt.
+    pub fn is_thick(&self, circle: &Circle, me: MemberId, others: usize) -> bool {
+        let held = self.marks.iter().filter(|mark| {
+            let member = circle.member_of(mark.device);
+            mark.holding.believed() && member.is_some_and(|member| member != me)
+        });
+        held.count() > members_target(self.record.kind, &self.record.coding, others)
     }
 
     /// Tells whether these devices together can rebuild it, by proof.

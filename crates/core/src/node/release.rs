@@ -15,7 +15,7 @@ use crate::{
     event::{CommandRefused, Effect, Notice},
     id::{DeviceId, PackId, ShardId},
     key, limits, thin,
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// Packs that may be thicker than they have to be, until they are looked at together.
@@ -123,8 +123,8 @@ impl Node {
 
     /// More is proved of a pack: perhaps some can do with less of it.
     pub(super) fn look_for_surplus(&mut self, id: PackId) {
-        let pack = self.inventory.pack(id);
-        if pack.is_some_and(|pack| pack.is_thick(&self.circle, self.member)) {
+        let (pack, others) = (self.inventory.pack(id), self.others());
+        if pack.is_some_and(|pack| pack.is_thick(&self.circle, self.member, others)) {
             self.thick.packs.insert(id);
             self.thick
                 .due
@@ -148,6 +148,9 @@ impl Node {
         }
         self.thick.due = None;
         let others = self.others();
+        let (habits, now) = (&self.habits, self.now);
+        let never = Span(u64::MAX);
+        let interval = |member| habits.interval(member, now).unwrap_or(never);
         let mut surplus: BTreeMap<DeviceId, Vec<ShardId>> = BTreeMap::new();
         for id in core::mem::take(&mut self.thick.packs) {
             let Some(pack) = self.inventory.pack(id).filter(|pack| !pack.is_underway()) else {
@@ -156,7 +159,7 @@ impl Node {
             let record = &pack.record;
             let (circle, me) = (&self.circle, self.member);
             let claims = pack.claims(circle, me, &self.stance.gone, self.now);
-            for claim in thin::surplus(record.kind, &record.coding, &claims, others) {
+            for claim in thin::surplus(record.kind, &record.coding, &claims, others, &interval) {
                 if let Some(shard) = record.shards.get(usize::from(claim.index)) {
                     surplus.entry(claim.device).or_default().push(*shard);
                 }
