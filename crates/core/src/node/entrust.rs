@@ -121,7 +121,8 @@ impl Node {
             && encounter.no_room.is_none()
             && encounter.planned == Some(self.generation)
             && !encounter.carries_closed
-            && !encounter.expects.is_empty();
+            && !encounter.expects.is_empty()
+            && (encounter.parcels.as_ref()).is_none_or(|parcels| !parcels.is_empty());
         if !ready || self.carriers == 0 || self.is_behind() || self.identity.vault.is_empty() {
             return;
         }
