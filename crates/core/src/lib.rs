@@ -3,6 +3,7 @@
 //! This crate is a state machine: events and the time go in, effects come out. It seals, codes,
 //! signs, folds feeds into knowledge and plans encounters. It never reads a clock, a disk, a socket
 //! or the system's randomness; `no_std` lets the compiler check that.
+#![forbid(unsafe_code)]
 #![no_std]
 
 extern crate alloc;

@@ -3,6 +3,8 @@
 //! It decides nothing about placement, trust or repair; the core does. It never listens to anybody
 //! but this machine, except through `carryall_net`.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 mod atomic;
 mod clock;

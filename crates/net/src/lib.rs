@@ -4,6 +4,8 @@
 //! whom to dial, what to send or when somebody counts as gone: the core decides, the daemon carries
 //! the decisions here. No type of the QUIC library shows in this interface.
 
+#![forbid(unsafe_code)]
+
 mod accept;
 pub mod beacon;
 pub mod config;

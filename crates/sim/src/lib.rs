@@ -4,6 +4,8 @@
 //! a real clock or real chance, and the only real files are those of a restore, in a directory of
 //! their own that is removed again.
 
+#![forbid(unsafe_code)]
+
 mod agenda;
 mod checker;
 mod comparison;

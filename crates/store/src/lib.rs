@@ -1,5 +1,7 @@
 //! What a device keeps on its disks, and the order in which it gets there.
 
+#![forbid(unsafe_code)]
+
 pub mod aside;
 pub mod backup;
 pub mod browse;

@@ -21,6 +21,7 @@ use crate::{
     args::RunArgs,
     client::{BUSY_PATIENCE, BUSY_PAUSE, Client},
     error::CommandError,
+    memory,
     notice::{self, Names},
     signal::signalled,
     ui::Ui,
@@ -43,6 +44,7 @@ async fn serve(context: &Context, couriers: &[PathBuf]) -> Result<Exit, CommandE
         CommandError::failed("cannot find the directory of a courier").because(error)
     })?;
     engine.look_for_couriers_at(couriers);
+    let tidier = tokio::spawn(memory::tidy(engine.notices()));
     let teller = tokio::spawn(tell(ui, engine.clone(), engine.notices()));
     let asked = Arc::new(OnceLock::new());
     let stopper = tokio::spawn(stop_on_signal(engine.clone(), asked.clone()));
@@ -55,6 +57,7 @@ async fn serve(context: &Context, couriers: &[PathBuf]) -> Result<Exit, CommandE
         })
         .await;
     teller.abort();
+    tidier.abort();
     // A second signal has nothing left to hasten.
     stopper.abort();
     served?;
