@@ -127,16 +127,18 @@ impl Worker<'_> {
     }
 
     fn previews(&self, job: &Job) -> BTreeMap<usize, Vec<u8>> {
-        let files: Vec<Range<usize>> = match job.whole {
-            _ if !self.previews => return BTreeMap::new(),
-            Whole::EachChunk => job.cuts.clone(),
-            Whole::All => vec![0..job.buffer.used],
-            Whole::Nothing => return BTreeMap::new(),
-        };
-        let previews = files.into_iter().enumerate();
-        previews
-            .filter_map(|(at, file)| Some((at, preview(&job.buffer.bytes[file])?)))
-            .collect()
+        if !self.previews {
+            return BTreeMap::new();
+        }
+        let drawn = |at, file| Some((at, preview(&job.buffer.bytes[file])?));
+        match job.whole {
+            Whole::EachChunk => {
+                let files = job.cuts.iter().cloned().enumerate();
+                files.filter_map(|(at, file)| drawn(at, file)).collect()
+            }
+            Whole::All => drawn(0, 0..job.buffer.used).into_iter().collect(),
+            Whole::Nothing => BTreeMap::new(),
+        }
     }
 
     fn chunk(&self, job: Job, compressor: &mut Compressor) -> Chunked {
