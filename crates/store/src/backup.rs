@@ -78,7 +78,7 @@ pub struct Request<'a> {
     pub now: Timestamp,
     /// Data shards `k` of new packs of a kind.
     pub data_shards: &'a dyn Fn(PackKind) -> u8,
-    /// Whether to make previews of pictures that are new or changed, which takes some 0.2 s of a
+    /// Whether to make previews of pictures that are new or changed, which takes some 0.1 s of a
     /// processor for each of 12 million pixels.
     pub previews: bool,
     /// Worker threads. None: everything happens on the calling thread, in a fixed order.
