@@ -6,6 +6,8 @@
 mod circle;
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
     fs,
     path::Path,
     sync::{
@@ -99,7 +101,11 @@ fn watch(dir: &Path, over: &Arc<AtomicBool>) -> JoinHandle<u64> {
     thread::spawn(move || {
         let mut most = 0;
         while !over.load(Ordering::Relaxed) {
-            let bytes: usize = contents(&dir).iter().map(|(_, bytes)| bytes.len()).sum();
+            // What gets its place while we look is seen in both: as `shard.part`, then as `shard`.
+            let files = contents(&dir).into_iter();
+            let named =
+                files.map(|(path, bytes)| (path.file_stem().map(OsStr::to_owned), bytes.len()));
+            let bytes: usize = named.collect::<BTreeMap<_, _>>().values().sum();
             most = most.max(bytes as u64);
             thread::sleep(Duration::from_millis(2));
         }
