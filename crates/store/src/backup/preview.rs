@@ -13,7 +13,7 @@ use image::{
     DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage,
     codecs::jpeg::JpegEncoder, metadata::Orientation,
 };
-use jpeg_decoder::{Decoder, PixelFormat};
+use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 
 /// The longer side of a preview, in pixels.
 const SIDE: u32 = 256;
@@ -38,8 +38,11 @@ fn format_of(file: &[u8]) -> Option<ImageFormat> {
 }
 
 fn draw(file: &[u8], format: ImageFormat) -> Option<Vec<u8>> {
-    let coarse = (format == ImageFormat::Jpeg).then(|| decode_coarsely(file));
-    let (picture, orientation) = coarse.flatten().or_else(|| decode(file, format))?;
+    let (picture, orientation) = match format {
+        ImageFormat::Jpeg if !is_affordable(file) => return None,
+        ImageFormat::Jpeg => decode_coarsely(file).or_else(|| decode(file, format))?,
+        _ => decode(file, format)?,
+    };
     let small = match picture.width().max(picture.height()) > SIDE {
         true => picture.thumbnail(SIDE, SIDE),
         false => picture,
@@ -52,6 +55,22 @@ fn draw(file: &[u8], format: ImageFormat) -> Option<Vec<u8>> {
         .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY))
         .ok()?;
     (bytes.len() <= PREVIEW_BYTES_MAX).then_some(bytes)
+}
+
+/// Tells whether a JPEG takes no more memory than a picture may, by its header. A progressive one keeps
+/// two bytes for each value until all its scans have come (ITU T.81 §4.9), however coarsely it is decoded.
+fn is_affordable(file: &[u8]) -> bool {
+    let mut decoder = Decoder::new(Cursor::new(file));
+    let info = decoder.read_info().ok().and_then(|()| decoder.info());
+    info.is_some_and(|info| {
+        let values = u64::from(info.width) * u64::from(info.height);
+        let values = values * info.pixel_format.pixel_bytes() as u64;
+        let each = match info.coding_process {
+            CodingProcess::DctProgressive => 3,
+            _ => 1,
+        };
+        values * each <= MEMORY_MAX
+    })
 }
 
 /// Decodes a JPEG no finer than a preview wants: at an eighth of its size most of the arithmetic falls
@@ -183,6 +202,23 @@ mod tests {
         let crc = crc32(&png[12..29]);
         png[29..33].copy_from_slice(&crc.to_be_bytes());
         assert_eq!(preview(&png), None);
+    }
+
+    /// A progressive picture that said to be 65,000 pixels wide and high took 8 GB for each colour.
+    #[test]
+    fn a_jpeg_that_claims_to_be_huge_takes_no_memory() {
+        let small = picture(64, 64, ImageFormat::Jpeg);
+        assert!(is_affordable(&small));
+        let frame = (small.windows(2))
+            .position(|it| it == [0xff, 0xc0])
+            .unwrap();
+        for process in [0xc0, 0xc2] {
+            let mut huge = small.clone();
+            huge[frame + 1] = process;
+            huge[frame + 5..frame + 9].copy_from_slice(&[0xfd, 0xe8, 0xfd, 0xe8]);
+            assert!(!is_affordable(&huge));
+            assert_eq!(preview(&huge), None);
+        }
     }
 
     fn crc32(bytes: &[u8]) -> u32 {
