@@ -289,8 +289,9 @@ impl Node {
         let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
         self.unsafe_packs = unsafe_packs.into_iter().collect();
         let packs: Vec<PackId> = self.inventory.packs().map(|pack| pack.record.id).collect();
+        let others = self.others();
         for id in packs {
-            self.look_for_surplus(id);
+            self.look_for_surplus(id, others);
         }
         self.recall_all_needless();
         self.begin_carrying();
@@ -540,14 +541,15 @@ impl Node {
             .proved_spread(record, &self.circle, self.member, self.now);
         let small = record.kind == PackKind::Small && pack.available;
         let settled = small && members.len() >= 2 * usize::from(record.coding.k);
+        let others = self.others();
         let complete = self.is_respooled(id) && {
-            let target = members_target(record.kind, &record.coding, self.others());
+            let target = members_target(record.kind, &record.coding, others);
             members.len() >= target.min(self.others_left())
         };
         if settled || complete {
             self.unspool(id);
         }
-        self.look_for_surplus(id);
+        self.look_for_surplus(id, others);
         if health == 0 {
             self.unsafe_packs.insert(id);
         } else if self.unsafe_packs.remove(&id) {

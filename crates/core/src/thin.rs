@@ -3,13 +3,13 @@
 //! The first friend met gets enough shards to rebuild a pack alone. When as many members as a pack
 //! shall have hold distinct shards, by proof, each keeps one and the rest is released. So it is when
 //! more members hold some than shall: a friend who was away for so long that another one got its part
-//! is back. This looks at proofs alone, and gives nothing up unless what stays, by itself, is all that the pack shall have.
+//! is back. This looks at proofs alone, and gives nothing up unless what stays, by itself, is all that
+//! the pack shall have.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
-
 use core::cmp::Reverse;
 
 use crate::{
@@ -59,13 +59,10 @@ pub fn surplus(
         return Vec::new();
     }
     let mut seldom: Vec<MemberId> = kept.keys().copied().collect();
-    seldom.sort_by_key(|member| Reverse(interval(*member)));
-    let mut spared = BTreeSet::new();
+    seldom.sort_by_cached_key(|member| Reverse(interval(*member)));
     for member in seldom {
         let index = kept.remove(&member);
-        if suffices(&kept) {
-            spared.insert(member);
-        } else if let Some(index) = index {
+        if let Some(index) = index.filter(|_| !suffices(&kept)) {
             kept.insert(member, index);
         }
     }
@@ -76,8 +73,8 @@ pub fn surplus(
         // One shard at one device of each member stays.
         Some(index) if claim.index == *index && claim.proved => !stays.insert(claim.member),
         Some(_) => true,
-        // Of the others nothing is proved, so nothing is known of it.
-        None => spared.contains(&claim.member),
+        // Whoever is spared goes with all; of whom nothing is proved, nothing is known.
+        None => proved.contains_key(&claim.member),
     });
     sorted
 }

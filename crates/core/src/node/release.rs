@@ -13,7 +13,7 @@ use crate::{
     codec::{decode, encode},
     entry::{Body, Release, ReleaseList, Veto},
     event::{CommandRefused, Effect, Notice},
-    id::{DeviceId, PackId, ShardId},
+    id::{DeviceId, MemberId, PackId, ShardId},
     key, limits, thin,
     time::{Span, Timestamp},
 };
@@ -122,8 +122,8 @@ impl Node {
     }
 
     /// More is proved of a pack: perhaps some can do with less of it.
-    pub(super) fn look_for_surplus(&mut self, id: PackId) {
-        let (pack, others) = (self.inventory.pack(id), self.others());
+    pub(super) fn look_for_surplus(&mut self, id: PackId, others: usize) {
+        let pack = self.inventory.pack(id);
         if pack.is_some_and(|pack| pack.is_thick(&self.circle, self.member, others)) {
             self.thick.packs.insert(id);
             self.thick
@@ -148,9 +148,12 @@ impl Node {
         }
         self.thick.due = None;
         let others = self.others();
-        let (habits, now) = (&self.habits, self.now);
+        // Found once for all packs: each looks through a member's meetings.
+        let intervals: BTreeMap<MemberId, Span> = (self.circle.members())
+            .filter_map(|member| Some((member, self.habits.interval(member, self.now)?)))
+            .collect();
         let never = Span(u64::MAX);
-        let interval = |member| habits.interval(member, now).unwrap_or(never);
+        let interval = |member| intervals.get(&member).copied().unwrap_or(never);
         let mut surplus: BTreeMap<DeviceId, Vec<ShardId>> = BTreeMap::new();
         for id in core::mem::take(&mut self.thick.packs) {
             let Some(pack) = self.inventory.pack(id).filter(|pack| !pack.is_underway()) else {
