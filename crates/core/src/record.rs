@@ -2,9 +2,9 @@
 //!
 //! They travel only sealed, inside metadata packs and heads.
 
-use alloc::vec::Vec;
+use alloc::{borrow::Cow, vec::Vec};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     id::{ChunkId, PackId, ShardId, SnapshotId},
@@ -77,8 +77,8 @@ pub struct ChunkRef {
 }
 
 /// What a tree entry is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "WrittenKind", into = "WrittenKind")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "WrittenKind<'_>")]
 pub enum NodeKind {
     /// A regular file with its content.
     File {
@@ -105,83 +105,55 @@ pub enum NodeKind {
 
 /// A [`NodeKind`] as it is written. Trees without previews are written as they were before there were
 /// any.
-#[derive(Clone, Serialize, Deserialize)]
-enum WrittenKind {
-    File {
-        bytes: u64,
-        content: Vec<ChunkRef>,
-        link: u64,
-    },
-    Directory {
-        content: Vec<ChunkRef>,
-    },
-    Symlink {
-        target: Vec<u8>,
-    },
-    Picture {
-        bytes: u64,
-        content: Vec<ChunkRef>,
-        link: u64,
-        preview: ChunkRef,
-    },
+#[derive(Serialize, Deserialize)]
+enum WrittenKind<'a> {
+    File(u64, Cow<'a, [ChunkRef]>, u64),
+    Directory(Cow<'a, [ChunkRef]>),
+    Symlink(Cow<'a, [u8]>),
+    Picture(u64, Cow<'a, [ChunkRef]>, u64, ChunkRef),
 }
 
-impl From<NodeKind> for WrittenKind {
-    fn from(kind: NodeKind) -> Self {
-        match kind {
-            NodeKind::File {
-                bytes,
-                content,
-                link,
-                preview: None,
-            } => Self::File {
-                bytes,
-                content,
-                link,
-            },
-            NodeKind::File {
-                bytes,
-                content,
-                link,
-                preview: Some(preview),
-            } => Self::Picture {
+impl Serialize for NodeKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = match self {
+            Self::File {
                 bytes,
                 content,
                 link,
                 preview,
-            },
-            NodeKind::Directory { content } => Self::Directory { content },
-            NodeKind::Symlink { target } => Self::Symlink { target },
-        }
+            } => {
+                let content = Cow::from(content);
+                match preview {
+                    None => WrittenKind::File(*bytes, content, *link),
+                    Some(preview) => WrittenKind::Picture(*bytes, content, *link, *preview),
+                }
+            }
+            Self::Directory { content } => WrittenKind::Directory(Cow::from(content)),
+            Self::Symlink { target } => WrittenKind::Symlink(Cow::from(target)),
+        };
+        written.serialize(serializer)
     }
 }
 
-impl From<WrittenKind> for NodeKind {
-    fn from(kind: WrittenKind) -> Self {
-        match kind {
-            WrittenKind::File {
-                bytes,
-                content,
-                link,
-            } => Self::File {
-                bytes,
-                content,
-                link,
-                preview: None,
+impl From<WrittenKind<'_>> for NodeKind {
+    fn from(written: WrittenKind<'_>) -> Self {
+        let file = |bytes, content: Cow<'_, [ChunkRef]>, link, preview| Self::File {
+            bytes,
+            content: content.into_owned(),
+            link,
+            preview,
+        };
+        match written {
+            WrittenKind::File(bytes, content, link) => file(bytes, content, link, None),
+            WrittenKind::Picture(bytes, content, link, preview) => {
+                file(bytes, content, link, Some(preview))
+            }
+            WrittenKind::Directory(content) => Self::Directory {
+                content: content.into_owned(),
             },
-            WrittenKind::Picture {
-                bytes,
-                content,
-                link,
-                preview,
-            } => Self::File {
-                bytes,
-                content,
-                link,
-                preview: Some(preview),
+            WrittenKind::Symlink(target) => Self::Symlink {
+                target: target.into_owned(),
             },
-            WrittenKind::Directory { content } => Self::Directory { content },
-            WrittenKind::Symlink { target } => Self::Symlink { target },
         }
     }
 }
