@@ -310,7 +310,9 @@ impl<'a> Assembler<'a> {
             Some(file) => (file.content, file.preview),
             None => (Vec::new(), None),
         };
-        let drawn = drawn.map(|drawn| self.store_preview(&drawn)).transpose()?;
+        let drawn = drawn
+            .map(|drawn| self.store_whole(&drawn, false))
+            .transpose()?;
         if let NodeKind::File {
             content: into,
             bytes,
@@ -429,22 +431,12 @@ impl<'a> Assembler<'a> {
         Ok(content)
     }
 
-    /// Stores the preview of a picture as a chunk of a metadata pack.
-    fn store_preview(&mut self, preview: &[u8]) -> Result<ChunkRef, BackupError> {
-        let chunk = ChunkRef {
-            id: chunk_id(self.chunk_key, preview),
-            bytes: u32::try_from(preview.len()).map_err(|_| BackupError::Chunk)?,
-        };
-        if !self.packs.knows(&chunk.id)? {
-            self.packs.add_metadata(chunk.id, preview, None)?;
-        }
-        Ok(chunk)
-    }
-
-    /// Stores metadata as one chunk.
-    pub(super) fn store_whole(&mut self, raw: &[u8]) -> Result<ChunkRef, BackupError> {
+    /// Stores metadata as one chunk. `again` as above.
+    pub(super) fn store_whole(&mut self, raw: &[u8], again: bool) -> Result<ChunkRef, BackupError> {
         let id = chunk_id(self.chunk_key, raw);
-        self.packs.add_metadata(id, raw, None)?;
+        if again || !self.packs.knows(&id)? {
+            self.packs.add_metadata(id, raw, None)?;
+        }
         Ok(ChunkRef {
             id,
             bytes: u32::try_from(raw.len()).map_err(|_| BackupError::Chunk)?,

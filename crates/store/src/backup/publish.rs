@@ -221,7 +221,7 @@ fn add_record(
         bytes: counts.bytes,
         unread: assembler.tally.unread,
     };
-    let chunk = assembler.store_whole(&record.to_bytes()?)?;
+    let chunk = assembler.store_whole(&record.to_bytes()?, true)?;
     assembler.packs.seal(PackKind::Metadata);
     engine.drive(assembler, on_pack)?;
     let ChunkId(id) = chunk.id;
