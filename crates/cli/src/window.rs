@@ -135,6 +135,7 @@ impl Thing {
     /// Returns what a list says of a name.
     fn listed(parent: u64, snapshot: SnapshotId, entry: ListEntry, previews: bool) -> Self {
         let target = path::to_bytes(entry.target.as_deref().unwrap_or_default());
+        let preview = entry.preview.filter(|_| previews);
         Self {
             inode: 0,
             parent,
@@ -144,12 +145,9 @@ impl Thing {
             modified: time(entry.mtime_ms),
             bytes: match entry.kind {
                 ListKind::Symlink => target.len() as u64,
-                _ => match entry.preview.filter(|_| previews) {
-                    Some(bytes) => bytes.into(),
-                    None => entry.bytes,
-                },
+                _ => preview.map_or(entry.bytes, u64::from),
             },
-            preview: entry.preview.is_some() && previews,
+            preview: preview.is_some(),
             place: Some((snapshot, entry.path)),
             target: OsString::from_vec(target),
         }

@@ -156,14 +156,20 @@ impl Engine {
                     ..
                 }) if preview => {
                     // Its pack is brought for good: those beside it will be looked at too.
-                    library.preview(chunk)?;
-                    Ok((u64::from(chunk.bytes), vec![chunk]))
+                    let drawn = library.preview(chunk)?;
+                    Ok((u64::from(chunk.bytes), vec![chunk], Some(drawn)))
                 }
-                Some(NodeKind::File { bytes, content, .. }) if !preview => Ok((bytes, content)),
+                Some(NodeKind::File { bytes, content, .. }) if !preview => {
+                    Ok((bytes, content, None))
+                }
                 _ => Err(BrowseError::NoPath(at.clone()).into()),
             }
         };
-        let (bytes, chunks) = self.browse(job, read).await?;
+        let (bytes, chunks, drawn) = self.browse(job, read).await?;
+        if let (Some(drawn), [chunk]) = (drawn, &chunks[..]) {
+            // If somebody was quicker, it is the same.
+            let _ = locked(&self.0.looking).chunk(chunk).set(Arc::new(drawn));
+        }
         let mut start = 0;
         let chunks = chunks.into_iter().map(|chunk| {
             let at = start;
