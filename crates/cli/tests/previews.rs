@@ -7,7 +7,7 @@ mod circle;
 
 use std::{fs, io::Cursor, thread, time::Instant};
 
-use circle::{Circle, Device, PATIENCE, web};
+use circle::{Circle, Device, PATIENCE, web::Share};
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 
@@ -42,19 +42,10 @@ fn listed(device: &Device) -> Vec<Value> {
 
 /// Looks at some paths by WebDAV as one who wants to see previews.
 fn look(device: &Device, paths: &[&str]) -> Vec<Vec<u8>> {
-    let mut command = device.spawn(&["mount", "--webdav", "--previews"]);
-    let line: Value = serde_json::from_str(&command.line()).unwrap();
-    let address = line["address"].as_str().unwrap().to_owned();
-    let place = address.strip_prefix("http://127.0.0.1:").unwrap();
-    let (port, secret) = place.split_once('/').unwrap();
-    let (port, host) = (port.parse().unwrap(), format!("Host: 127.0.0.1:{port}\r\n"));
-    let ask = |path: &&str| {
-        let path = format!("/{}/latest/{path}", secret.trim_end_matches('/'));
-        web::ask(port, "GET", &path, &host).body
-    };
+    let share = Share::new(device, &["--previews"]);
+    let ask = |path: &&str| share.ask("GET", &format!("latest/{path}"), "").body;
     let seen = paths.iter().map(ask).collect();
-    command.interrupt();
-    command.output();
+    share.end();
     seen
 }
 

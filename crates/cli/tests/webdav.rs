@@ -6,55 +6,20 @@
 mod circle;
 
 use circle::{
-    Circle, Device, PATIENCE,
+    Circle, PATIENCE,
     lost::Lost,
-    web::{self, Answer},
+    web::{self, Share},
 };
-use serde_json::Value;
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// A share, for as long as a test needs it.
-struct Share {
-    command: circle::Running,
-    port: u16,
-    secret: String,
-}
-
-impl Share {
-    fn new(device: &Device) -> Self {
-        let mut command = device.spawn(&["mount", "--webdav"]);
-        let line: Value = serde_json::from_str(&command.line()).unwrap();
-        let address = line["address"].as_str().unwrap().to_owned();
-        let place = address.strip_prefix("http://127.0.0.1:").unwrap();
-        let (port, secret) = place.split_once('/').unwrap();
-        Self {
-            command,
-            port: port.parse().unwrap(),
-            secret: secret.trim_end_matches('/').to_owned(),
-        }
-    }
-
-    /// Asks for something in the share, as whoever has the address.
-    fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
-        let host = format!("Host: 127.0.0.1:{}\r\n", self.port);
-        let path = format!("/{}/{path}", self.secret);
-        web::ask(self.port, method, &path, &format!("{host}{headers}"))
-    }
-
-    fn end(self) {
-        self.command.interrupt();
-        self.command.output();
-    }
-}
-
 #[test]
 fn a_photo_is_looked_at_by_webdav_and_its_pack_stays_where_it_is() {
     let mut lost = Lost::new();
     lost.again.start();
-    let share = Share::new(&lost.again);
+    let share = Share::new(&lost.again, &[]);
     let list = |path: &str| share.ask("PROPFIND", path, "Depth: 1\r\n");
     let started = Instant::now();
     let mut listed = list("latest/photos/2026/summer/");
@@ -119,7 +84,7 @@ fn only_whoever_has_the_address_looks_and_nobody_writes() {
     std::fs::write(folder.join("lake.txt"), "the lake").unwrap();
     ada.start();
     ada.ok(&["backup", folder.to_str().unwrap()]);
-    let share = Share::new(&ada);
+    let share = Share::new(&ada, &[]);
     let file = "latest/notes/lake.txt";
     assert_eq!(share.ask("GET", file, "").text(), "the lake");
 

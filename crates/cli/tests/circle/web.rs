@@ -5,7 +5,9 @@ use std::{
     net::TcpStream,
 };
 
-use super::PATIENCE;
+use serde_json::Value;
+
+use super::{Device, PATIENCE, Running};
 
 /// An answer.
 pub struct Answer {
@@ -19,6 +21,41 @@ impl Answer {
     /// Returns the body, which is text.
     pub fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
+    }
+}
+
+/// Snapshots by WebDAV, for as long as a test needs them.
+pub struct Share {
+    command: Running,
+    pub port: u16,
+    pub secret: String,
+}
+
+impl Share {
+    /// Opens one with these flags beside `--webdav`.
+    pub fn new(device: &Device, flags: &[&str]) -> Self {
+        let mut command = device.spawn(&[&["mount", "--webdav"], flags].concat());
+        let line: Value = serde_json::from_str(&command.line()).unwrap();
+        let address = line["address"].as_str().unwrap().to_owned();
+        let place = address.strip_prefix("http://127.0.0.1:").unwrap();
+        let (port, secret) = place.split_once('/').unwrap();
+        Self {
+            command,
+            port: port.parse().unwrap(),
+            secret: secret.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// Asks for something in the share, as whoever has the address.
+    pub fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
+        let host = format!("Host: 127.0.0.1:{}\r\n", self.port);
+        let path = format!("/{}/{path}", self.secret);
+        ask(self.port, method, &path, &format!("{host}{headers}"))
+    }
+
+    pub fn end(self) {
+        self.command.interrupt();
+        self.command.output();
     }
 }
 
