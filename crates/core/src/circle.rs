@@ -27,7 +27,7 @@ pub use facts::WrapsEntry;
 use facts::{Blessing, Certificate, Facts};
 pub use heads::Head;
 pub use knock::Verdict;
-pub use queries::news;
+pub use queries::{Extent, digest};
 use standing::{Evidence, Standing};
 
 /// What an entry changed.

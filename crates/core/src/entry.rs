@@ -111,6 +111,9 @@ pub struct Tip {
     pub hash: EntryHash,
 }
 
+/// The number of [`Body::Audited`].
+const AUDITED: u16 = 18;
+
 /// The kinds of entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -182,7 +185,7 @@ impl Body {
             Self::Obeyed(body) => (15, encode(body)),
             Self::Forgotten(body) => (16, encode(body)),
             Self::Held(body) => (17, encode(body)),
-            Self::Audited(body) => (18, encode(body)),
+            Self::Audited(body) => (AUDITED, encode(body)),
             Self::Courier(body) => (19, encode(body)),
             Self::Met(body) => (21, encode(body)),
             Self::Entrusted(body) => (22, encode(body)),
@@ -212,7 +215,7 @@ impl Body {
             15 => Self::Obeyed(decode("obedience", bytes)?),
             16 => Self::Forgotten(decode("forgotten snapshots", bytes)?),
             17 => Self::Held(decode("receipts", bytes)?),
-            18 => Self::Audited(decode("audits", bytes)?),
+            AUDITED => Self::Audited(decode("audits", bytes)?),
             19 => Self::Courier(decode("courier", bytes)?),
             21 => Self::Met(decode("told meetings", bytes)?),
             22 => Self::Entrusted(decode("entrustment", bytes)?),
@@ -221,6 +224,14 @@ impl Body {
             25 => Self::Sighted(decode("sighting", bytes)?),
             kind => Self::Unknown(kind),
         })
+    }
+}
+
+impl Entry {
+    /// Tells whether this is worth an encounter by itself to everybody. Outcomes of audits are not: only
+    /// devices of the author's member can read them, and they are found out anew after a loss.
+    pub const fn is_news(&self) -> bool {
+        self.kind != AUDITED
     }
 }
 

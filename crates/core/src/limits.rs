@@ -207,8 +207,9 @@ pub const PROOF_PATIENCE: Span = Span::secs(30);
 /// So often is a shard asked for in one meeting that is shown too late or not at all.
 pub const PROOF_TRIES: u8 = 3;
 /// A holder that showed something too late so often is met for proofs again after this long, and after
-/// twice as long each time until it is quicker: what keeps it busy may take a while.
-pub const LATE_AGAIN: Span = Span::secs(600);
+/// twice as long each time until it is quicker: what keeps it busy may take a while. The first time
+/// comes soon, since most are late only while all meet, and a coffee does not take ten minutes.
+pub const LATE_AGAIN: Span = Span::secs(30);
 /// What a slow disk takes to read one group.
 pub const PROOF_READ: Span = Span::millis(10);
 /// What a waking radio and a busy scheduler add to a challenge. Whoever fetches over a home's uplink

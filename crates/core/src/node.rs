@@ -48,8 +48,8 @@ use rand_core::SeedableRng;
 
 use crate::{
     aboard::Aboard,
-    circle::Circle,
-    entry::{Body, CheckSignature, Entry, SignedEntry, Tip},
+    circle::{Circle, Extent},
+    entry::{Body, CheckSignature, Entry, SignedEntry},
     event::{Command, CommandRefused, Effect, Event, LinkId, Notice},
     feed::{Author, FeedError},
     habit::Habits,
@@ -75,7 +75,7 @@ pub use load::Put;
 
 use aside::Aside;
 use batch::Batch;
-use contact::Contacts;
+use contact::{Contacts, Knowledge};
 pub(crate) use encounter::Encounter;
 use fetch::Fetching;
 use presence::Presences;
@@ -92,9 +92,9 @@ pub struct Node {
     /// The writer of our own feed; nothing before we belong to a circle.
     author: Option<Author>,
     /// How far our own feed is on stable storage: others hear of that part only.
-    durable: Option<Tip>,
-    /// The tips of our own feed that are on their way there, and since when.
-    hardening: VecDeque<(Tip, Timestamp)>,
+    durable: Option<Extent>,
+    /// How far it was each time that more of it set out there, and when that was.
+    hardening: VecDeque<(Extent, Timestamp)>,
     pub(crate) inventory: Inventory,
     pub(crate) ledger: Ledger,
     pub(crate) encounters: BTreeMap<LinkId, Encounter>,
@@ -155,7 +155,7 @@ pub struct Node {
     check: CheckSignature,
     wants: Wants,
     /// The digest of what we know, if that has not changed since it was made.
-    pub(crate) news: Option<[u8; 4]>,
+    pub(crate) knowledge: Option<Knowledge>,
     /// See [`Node::names`].
     pub(crate) names: u64,
     /// Changes whenever plans made before are out of date altogether.
@@ -225,7 +225,7 @@ impl Node {
             stance: Stance::default(),
             check: SignedEntry::check_signature,
             wants: Wants::default(),
-            news: None,
+            knowledge: None,
             names: 0,
             generation: 0,
             nonce: 0,
@@ -254,7 +254,7 @@ impl Node {
     /// come in order; feeds come in any order.
     pub fn replay(&mut self, signed: &SignedEntry) -> Result<(), FeedError> {
         self.learn(signed)?;
-        self.durable = Some(self.circle.chain(self.device).tip()).filter(|tip| tip.len > 0);
+        self.durable = self.circle.extent(self.device);
         self.hardening.clear();
         self.effects.clear();
         // While not all is known, nothing is needless.
@@ -490,7 +490,7 @@ impl Node {
 
     /// Goes on with whatever the last event made possible.
     fn drive(&mut self) {
-        self.news = Some(self.news());
+        self.knowledge = Some(self.knowledge());
         self.end_pause();
         self.keep_keys();
         self.obey();

@@ -7,7 +7,6 @@ use alloc::{
 };
 
 use crate::{
-    circle,
     event::{LinkClass, LinkId},
     health::{
         Indices,
@@ -196,7 +195,7 @@ impl Node {
 
     /// Returns the digest of what we know, for our beacon.
     pub fn news(&self) -> [u8; 4] {
-        self.news.unwrap_or_else(|| circle::news(self.tips()))
+        self.knowledge().news
     }
 
     /// Returns a number that changes whenever it may have changed who is who on the wire: the circle's

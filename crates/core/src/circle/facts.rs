@@ -5,13 +5,13 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::{Change, heads::Heads};
+use super::{Change, Extent, heads::Heads};
 use crate::{
     codec::Signed,
     courier::CourierCard,
     entry::{
         Addresses, Admission, Body, Certified, Claim, DeviceCertificate, Entry, Invitation,
-        MemberCard, Revocation, SignedEntry, Subject, Wraps,
+        MemberCard, Revocation, SignedEntry, Subject, Tip, Wraps,
     },
     feed::{Chain, certified},
     id::{CircleId, DeviceId, InviteId, MemberId},
@@ -98,6 +98,8 @@ pub struct WrapsEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) chain: Chain,
+    /// Up to the last entry that is worth an encounter.
+    pub(super) news: Tip,
     /// When its device last wrote, by its own clock, as far as that isn't ahead of ours.
     pub(super) wrote: Timestamp,
     /// From entry 0, or renewed later by the same member.
@@ -124,6 +126,7 @@ impl Facts {
     pub(super) const fn new(chain: Chain) -> Self {
         Self {
             chain,
+            news: chain.tip(),
             wrote: Timestamp(0),
             certificate: None,
             beacon_seed: [0; 32],
@@ -137,6 +140,11 @@ impl Facts {
             couriers: BTreeMap::new(),
             sightings: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn extent(&self) -> Extent {
+        let (tip, news) = (self.chain.tip(), self.news);
+        Extent { tip, news }
     }
 
     /// Returns the member who certifies the feed's author.
@@ -156,6 +164,9 @@ impl Facts {
         let seq = entry.seq;
         let hash = signed.hash();
         self.chain = Chain::resume(*circle, entry.device, seq + 1, hash);
+        if entry.is_news() {
+            self.news = self.chain.tip();
+        }
         self.wrote = self.wrote.max(entry.time.min(now));
         match body {
             Some(Body::Certified(_)) => self.certify(entry),

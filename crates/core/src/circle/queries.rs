@@ -305,11 +305,30 @@ impl Circle {
     pub fn tips(&self) -> impl Iterator<Item = Tip> {
         self.feeds.values().map(|facts| facts.chain.tip())
     }
+
+    /// Returns how far each feed that is known at all is known.
+    pub fn extents(&self) -> impl Iterator<Item = Extent> {
+        self.feeds.values().map(Facts::extent)
+    }
+
+    /// Returns how far a feed is known, if it is at all.
+    pub fn extent(&self, device: DeviceId) -> Option<Extent> {
+        self.feeds.get(&device).map(Facts::extent)
+    }
 }
 
-/// Returns four bytes that differ, but for chance, from those of everybody who knows other entries.
-/// The tips come in the order of their devices. A beacon carries the digest.
-pub fn news(tips: impl IntoIterator<Item = Tip>) -> [u8; 4] {
+/// How far a feed is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Extent {
+    /// The last entry.
+    pub tip: Tip,
+    /// The last entry that is worth an encounter, see [`crate::entry::Entry::is_news`].
+    pub news: Tip,
+}
+
+/// Returns four bytes that differ, but for chance, from those of other tips. The tips come in the order
+/// of their devices.
+pub fn digest(tips: impl IntoIterator<Item = Tip>) -> [u8; 4] {
     let mut hasher = blake3::Hasher::new_derive_key("carryall 2026 news digest v1");
     for tip in tips {
         hasher.update(tip.device.as_bytes());

@@ -342,11 +342,19 @@ fn news_differ_exactly_when_entries_do() {
     let mut world = World::new();
     world.join(1, 1, 2);
     let all = world.circle();
-    let news = |circle: &Circle| news(circle.tips());
+    let news = |circle: &Circle| digest(circle.extents().map(|extent| extent.news));
+    let known = |circle: &Circle| digest(circle.extents().map(|extent| extent.tip));
     assert_ne!(news(&all), news(&world.circle_of(&[1])));
     assert_eq!(news(&all), news(&world.circle_of(&[2, 1])));
     world.write(2, &Body::Head(vec![1]));
-    assert_ne!(news(&all), news(&world.circle()));
+    let headed = world.circle();
+    assert_ne!(news(&all), news(&headed));
+    // Outcomes alone are no news, though part of what is known; what comes after them is.
+    world.write(2, &Body::Audited(vec![1]));
+    assert_eq!(news(&headed), news(&world.circle()));
+    assert_ne!(known(&headed), known(&world.circle()));
+    world.write(2, &Body::Head(vec![2]));
+    assert_ne!(news(&headed), news(&world.circle()));
     assert_eq!(world.circle().tips().count(), 2);
     let tip = world.devices[&2].author.tip();
     assert!(world.circle().tips().any(|known| known == tip));

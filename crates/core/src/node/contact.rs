@@ -29,6 +29,15 @@ use crate::{
     time::{Span, Timestamp},
 };
 
+/// Digests of what somebody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Knowledge {
+    /// Of all that is worth an encounter to everybody. Beacons carry it.
+    pub(crate) news: [u8; 4],
+    /// Of all that devices of our member wrote: for those devices it is all worth an encounter.
+    pub(crate) own: [u8; 4],
+}
+
 /// What is known of reaching one device.
 #[derive(Clone, Copy, Debug, Default)]
 struct Contact {
@@ -36,7 +45,9 @@ struct Contact {
     believed: Option<Timestamp>,
     /// Digest of what it knows, by its last beacon or our last encounter.
     news: Option<[u8; 4]>,
-    /// When that digest was first heard.
+    /// Digest of what devices of our member wrote, when it was met last and knew it all.
+    own: Option<[u8; 4]>,
+    /// When the digest of its news was first heard.
     news_since: Option<Timestamp>,
     /// Where we are now, nothing was heard of it yet: that digest may be old.
     unheard: bool,
@@ -78,6 +89,11 @@ impl Contact {
 
     fn is_eager(&self, now: Timestamp) -> bool {
         now < self.eager_until
+    }
+
+    /// Tells whether something was written since, by us or another device of our member.
+    fn lacks(&self, own: [u8; 4]) -> bool {
+        self.own.is_some_and(|known| known != own)
     }
 
     /// Returns how long to wait for the next dial from one that begins now.
@@ -192,11 +208,11 @@ impl Contacts {
         contact.turned_away = None;
     }
 
-    /// An encounter ended. If both had nothing left to do, the peer knew then what we knew.
+    /// An encounter ended. If both had nothing left to do, the peer knew then what we know.
     pub(crate) fn parted(
         &mut self,
         device: DeviceId,
-        news: Option<[u8; 4]>,
+        told: Option<Knowledge>,
         Parting {
             progress,
             lost,
@@ -207,8 +223,8 @@ impl Contacts {
         let contact = self.contacts.entry(device).or_default();
         contact.dialling = None;
         contact.unheard = false;
-        if let Some(news) = news {
-            contact.news = Some(news);
+        if let Some(Knowledge { news, own }) = told {
+            (contact.news, contact.own) = (Some(news), Some(own));
             contact.last_met = contact.last_met.max(Some(until));
         }
         contact.failures = if progress { 0 } else { contact.failures + 1 };
@@ -394,7 +410,7 @@ impl Node {
             // of those who are here.
             contact.dialling = None;
         }
-        let (news, mut known) = (self.news(), Vec::new());
+        let (knowledge, mut known) = (self.knowledge(), Vec::new());
         for (device, member) in self.devices_of_others() {
             let contact = self.contacts.of(device);
             let addresses = self.known_addresses(device, false);
@@ -404,7 +420,7 @@ impl Node {
             let own = &self.contacts.own;
             let here =
                 (addresses.iter()).any(|address| own.iter().any(|own| same_network(own, address)));
-            let work = self.reason(member, device, &contact, news) == Some(Reason::Work);
+            let work = self.reason(member, device, &contact, knowledge) == Some(Reason::Work);
             known.push((Reverse((work, here, contact.last_met)), device));
         }
         known.sort_unstable();
@@ -444,12 +460,12 @@ impl Node {
         self.contacts.wanting = false;
         self.contacts.gossip.wanted = false;
         self.contacts.count(self.now);
-        let news = self.news();
+        let knowledge = self.knowledge();
         let met: BTreeSet<DeviceId> = self.encounters.values().map(|it| it.peer).collect();
         let mut candidates = Vec::new();
         for (device, member) in self.devices_of_others() {
             if !met.contains(&device) {
-                candidates.extend(self.candidate(member, device, news));
+                candidates.extend(self.candidate(member, device, knowledge));
             }
         }
         let crowd = self.contacts.is_crowd();
@@ -475,14 +491,14 @@ impl Node {
         &mut self,
         member: MemberId,
         device: DeviceId,
-        news: [u8; 4],
+        knowledge: Knowledge,
     ) -> Option<Candidate> {
         let now = self.now;
         let contact = self.contacts.of(device);
         let valid = self.contacts.near_valid();
         let near = contact.is_near(now, valid);
         let in_reach = contact.is_in_reach(now, valid);
-        let Some(reason) = self.reason(member, device, &contact, news) else {
+        let Some(reason) = self.reason(member, device, &contact, knowledge) else {
             let bar = contact.bar.map(|bar| bar.until).filter(|at| *at > now);
             for at in bar.into_iter().chain(self.respite_of(device)) {
                 self.contacts.look_again(at);
@@ -566,13 +582,13 @@ impl Node {
         });
     }
 
-    /// Returns why to dial a device, if there is any reason. `news` is the digest of what we know.
+    /// Returns why to dial a device, if there is any reason.
     fn reason(
         &mut self,
         member: MemberId,
         device: DeviceId,
         contact: &Contact,
-        news: [u8; 4],
+        knowledge: Knowledge,
     ) -> Option<Reason> {
         let room = contact.no_room.is_none_or(|(_, until)| until <= self.now);
         let bar = contact.bar.filter(|bar| bar.until > self.now);
@@ -604,9 +620,10 @@ impl Node {
             {
                 true
             }
-            Some(theirs) => theirs != news,
+            Some(theirs) => theirs != knowledge.news,
             None => contact.is_eager(self.now),
         };
+        let differs = differs || member == self.member && contact.lacks(knowledge.own);
         differs.then_some(Reason::News)
     }
 

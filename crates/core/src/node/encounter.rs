@@ -392,9 +392,9 @@ impl Node {
         let others = self.encounters.iter().filter(|(_, it)| it.peer == peer);
         let others: Vec<LinkId> = others.map(|(link, _)| *link).collect();
         let lost = encounter.stage != Stage::Closing || encounter.lost;
-        let news = self.news();
+        let knowledge = self.knowledge();
         let calm = encounter.idle_said && encounter.idle_heard && !encounter.untold;
-        let told = calm.then_some(news);
+        let told = calm.then_some(knowledge);
         self.contacts.parted(
             peer,
             told,

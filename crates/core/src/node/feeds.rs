@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Node, encounter::Encounter};
+use super::{Node, contact::Knowledge, encounter::Encounter};
 use crate::{
-    circle::Change,
+    circle::{self, Change, Extent},
     codec::decode,
     entry::{AuditList, Body, Entry, ReceiptList, Receipts, SignedEntry, Subject, Tip},
     event::{CommandRefused, Effect, Gate, LinkId, Notice},
@@ -32,8 +32,7 @@ impl Node {
         let (entry, change) = (self.circle)
             .take_by(&signed, |_, _| Ok(()))
             .expect("our own entry continues our own feed");
-        self.hardening
-            .push_back((self.circle.chain(self.device).tip(), now));
+        self.harden();
         self.absorb(&entry, change);
         let (device, entries) = (self.device, alloc::vec![signed]);
         self.effect(Effect::Append {
@@ -43,6 +42,13 @@ impl Node {
             own: true,
         });
         Ok(from)
+    }
+
+    /// Our own feed became longer.
+    fn harden(&mut self) {
+        let extent = self.circle.extent(self.device);
+        self.hardening
+            .extend(extent.map(|extent| (extent, self.now)));
     }
 
     /// Returns how many entries our own feed has.
@@ -61,7 +67,7 @@ impl Node {
 
     /// Returns how many of them are on stable storage.
     pub(super) fn durable_len(&self) -> u64 {
-        self.durable.map_or(0, |tip| tip.len)
+        self.durable.map_or(0, |extent| extent.tip.len)
     }
 
     /// Returns until when peers are asked to wait for own entries that are not on stable storage yet;
@@ -73,9 +79,9 @@ impl Node {
 
     /// Own entries are on stable storage: peers may hear of them.
     pub(super) fn appended(&mut self, len: u64) {
-        while let Some((tip, _)) = self.hardening.front().filter(|(tip, _)| tip.len <= len) {
-            self.durable = Some(*tip);
-            self.news = None;
+        while let Some((extent, _)) = (self.hardening.front()).filter(|(it, _)| it.tip.len <= len) {
+            self.durable = Some(*extent);
+            self.knowledge = None;
             self.hardening.pop_front();
         }
         self.contacts.touch();
@@ -98,8 +104,7 @@ impl Node {
             let (circle, secret) = (self.circle.id(), &self.identity.device_secret);
             let hash = signed.hash();
             self.author = Some(Author::resume(circle, secret, entry.seq + 1, hash));
-            self.hardening
-                .push_back((self.circle.chain(self.device).tip(), self.now));
+            self.harden();
         }
         self.absorb(&entry, change);
         Ok(Some(entry))
@@ -107,7 +112,7 @@ impl Node {
 
     /// Draws the consequences of an entry that the circle has taken.
     fn absorb(&mut self, entry: &Entry, change: Change) {
-        self.news = None;
+        self.knowledge = None;
         if change == Change::Membership {
             self.replan_all();
             self.contacts.touch();
@@ -228,9 +233,25 @@ impl Node {
             .tips()
             .filter(|tip| tip.device != self.device)
             .collect();
-        tips.extend(self.durable);
+        tips.extend(self.durable.map(|extent| extent.tip));
         tips.sort_unstable();
         tips
+    }
+
+    /// Returns digests of what we know, as far as it is durable.
+    pub(crate) fn knowledge(&self) -> Knowledge {
+        self.knowledge.unwrap_or_else(|| self.digest())
+    }
+
+    fn digest(&self) -> Knowledge {
+        let known = (self.circle.extents()).filter(|extent| extent.tip.device != self.device);
+        let mut known: Vec<Extent> = known.chain(self.durable).collect();
+        known.sort_unstable();
+        let ours = |extent: &&Extent| self.circle.member_of(extent.tip.device) == Some(self.member);
+        Knowledge {
+            news: circle::digest(known.iter().map(|extent| extent.news)),
+            own: circle::digest(known.iter().filter(ours).map(|extent| extent.tip)),
+        }
     }
 
     /// A peer's entries came.

@@ -179,6 +179,38 @@ fn a_holder_that_was_late_is_asked_again_later_and_ever_less_often() {
     assert_eq!(world.shown(owner, holder).failed, 0);
 }
 
+/// Found in the lab: for each proof that had come too late and was made up for, fifty devices gossiped.
+#[test]
+fn what_is_proved_is_told_to_own_devices_and_nobody_else_is_met_for_it() {
+    let (mut world, devices) = World::circle(4);
+    let owner = devices[0];
+    let member = world.node(owner).member();
+    let sibling = super::words::recovered(&world, 50, 1);
+    let sibling = world.add(sibling, Vec::new());
+    super::words::knock_by_words(&mut world, sibling, devices[1], member);
+    world.back_up(owner, 1, PackKind::Large, 3_000);
+    world.run(Span::secs(600));
+    assert!(world.safe(owner) && world.links.is_empty());
+    let holders = (devices[1..].iter()).filter(|at| world.hosts[at].kept_bytes(member) > 0);
+    let holders = holders.count() as u64;
+    let entries = |world: &World, at| world.node(at).circle().chain(owner).tip().len;
+    let (before, written) = (world.next_link, entries(&world, owner));
+
+    world.command(owner, Command::Audit).unwrap();
+    world.run(Span::secs(600));
+    assert!(entries(&world, owner) > written, "outcomes were written");
+    assert_eq!(entries(&world, sibling), entries(&world, owner));
+    // Each holder for a proof, the other device of ours for the outcomes.
+    let encounters = world.next_link - before;
+    let told = entries(&world, owner) - written;
+    assert!(
+        encounters <= holders + told,
+        "{encounters} for {holders} holders"
+    );
+    let news = world.node(owner).news();
+    assert!(devices.iter().all(|at| world.node(*at).news() == news));
+}
+
 #[test]
 fn far_away_no_answer_is_too_late() {
     let (mut world, owner, holder) = World::one_holder(3);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn recovered(world: &World, seed: u8, of: u8) -> Identity {
+pub(super) fn recovered(world: &World, seed: u8, of: u8) -> Identity {
     let names = Names {
         member: "member 1",
         device: "new",
@@ -11,7 +11,7 @@ fn recovered(world: &World, seed: u8, of: u8) -> Identity {
     Identity::recover(&root, [seed; 32], names, class, world.now).unwrap()
 }
 
-fn knock_by_words(world: &mut World, guest: DeviceId, door: DeviceId, member: MemberId) {
+pub(super) fn knock_by_words(world: &mut World, guest: DeviceId, door: DeviceId, member: MemberId) {
     let knock = Command::Knock {
         circle: None,
         gate: Gate::Rendezvous(member),
