@@ -274,15 +274,14 @@ impl Workshop {
         Ok(sealed.bytes)
     }
 
-    /// Reads all chunks from their files. Nothing if one is not what it was: gone, unreadable or
-    /// changed makes no difference.
+    /// Reads all chunks from their files. Nothing if one can't be what it was: gone, unreadable or of
+    /// another length makes no difference. Another content shows by the pack's id.
     fn gather(
         &mut self,
         context: &Context<'_>,
         chunks: &[PackedChunk],
         runs: &[SourceRun],
     ) -> Option<()> {
-        let key = context.keys.chunk_key();
         self.raw.resize(CHUNK_BYTES_MAX, 0);
         let mut next = 0;
         let mut open: Option<(&[u8], Box<dyn DiskFile>)> = None;
@@ -305,10 +304,7 @@ impl Workshop {
                 let raw = self.raw.get_mut(..chunk.raw_bytes as usize)?;
                 read_exact(&*file, raw, offset).ok()?;
                 offset += u64::from(chunk.raw_bytes);
-                match self
-                    .builder
-                    .add_again(&key, chunk, raw, &mut self.compressor)
-                {
+                match (self.builder).add_again(chunk, raw, &mut self.compressor) {
                     Ok(()) => {}
                     Err(AddError::Encoder) => {
                         tracing::warn!("a chunk compresses otherwise than it did");
