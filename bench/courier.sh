@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A disk carried between two homes that never meet, on ext4, exFAT and FAT32 in a loop-mounted image:
-# time per leg against `cp` of the same bytes with a sync, then the disk pulled out at random moments.
+# A disk carried between two homes in two network namespaces without any link, on ext4, exFAT and FAT32 in
+# a loop-mounted image: time per leg against `cp` of the same bytes with a sync, then the disk pulled out at
+# random moments, and in the end all files brought back from the friend and compared.
 #
 #   bench/courier.sh [MIB [PULLS [FILESYSTEM...]]]     default: 4096 50 ext4 exfat vfat; needs root
 #
@@ -15,12 +16,16 @@ program=$(realpath "${CARRYALL:-target/release/carryall}")
 work=$(mktemp -d "${WORK:-/tmp}/courier.XXXXXX")
 node=
 loop=
+# They get to know each other in one namespace; from then on each is in its own, with nothing but loopback.
+spaces="courier$$"
+declare -A space=([ada]=both [bo]=both)
 
 # Ends what this script started, whatever happens.
 clean() {
     [ -z "$node" ] || kill -9 "$node" 2>/dev/null || true
     umount -l "$work/disk" 2>/dev/null || true
     [ -z "$loop" ] || losetup -d "$loop" 2>/dev/null || true
+    for at in both ada bo; do ip netns delete "$spaces-$at" 2>/dev/null || true; done
     rm -rf "$work"
 }
 trap clean EXIT
@@ -58,11 +63,25 @@ home() {
         "$2" >"$work/$1/config.toml"
 }
 
-ask() { "$program" --home "$work/$1" --json "${@:2}" 2>>"$work/errors" || [ $? -eq 4 ]; }
+at() { nsenter --net="/run/netns/$spaces-${space[$1]}" "$program" --home "$work/$1" --json "${@:2}"; }
+
+ask() { at "$@" 2>>"$work/errors" || [ $? -eq 4 ]; }
 
 start() {
-    "$program" --home "$work/$1" --json run --path "$work/disk" >>"$work/$1.log" 2>>"$work/errors" &
+    nsenter --net="/run/netns/$spaces-${space[$1]}" "$program" --home "$work/$1" --json run --path "$work/disk" \
+        >>"$work/$1.log" 2>>"$work/errors" &
     node=$!
+}
+
+await() {
+    for _ in $(seq 300); do
+        "$@" && return
+        kill -0 "$node" 2>/dev/null || break
+        sleep 0.1
+    done
+    echo "waited in vain for: $*; the last words were:" >&2
+    tail -3 "$work/errors" >&2
+    exit 1
 }
 
 stop() {
@@ -84,26 +103,29 @@ visit() {
 
 safe() { ask ada status | tail -1 | grep -q '"safe":true'; }
 
-# Two members who know each other; from then on only one of them is ever switched on.
+offered() { ask ada friends | grep -q '"offered_to_me":1099511627776'; }
+
+# Two members who know each other; from then on they are apart, and only one of them is switched on.
 pair() {
     rm -rf "$work/ada" "$work/bo" "$work/ada.log" "$work/bo.log"
     touch "$work/ada.log" "$work/bo.log"
     home ada 47911
     home bo 47911
+    space=([ada]=both [bo]=both)
     ask ada init --name ada >/dev/null
     start ada
-    until [ -e "$work/ada/api.json" ]; do sleep 0.1; done
+    await test -e "$work/ada/api.json"
     ask ada invite bo | sed -n 's/.*"link":"\([^"]*\)".*/\1/p' | tail -1 >"$work/link"
     ask bo join --name bo --file "$work/link" >/dev/null
     ask bo friends offer ada 1TiB >/dev/null
     # Once more together, so that ada hears of the offer.
-    "$program" --home "$work/bo" --json run >>"$work/bo.log" 2>>"$work/errors" &
-    local other=$!
-    for _ in $(seq 100); do
-        ask ada friends | grep -q '"offered_to_me":1099511627776' && break || sleep 0.2
-    done
-    kill "$other" && wait "$other" || true
+    local other=$node
+    start bo
+    await offered
     stop
+    node=$other
+    stop
+    space=([ada]=ada [bo]=bo)
     met=$(meetings)
     ask ada backup "$work/files" >/dev/null
 }
@@ -113,8 +135,29 @@ meetings() { grep -c '"type":"met"' "$work/ada.log" || true; }
 # Fails if anything went over a network since they got to know each other.
 alone() { [ "$(meetings)" = "$met" ] || { echo "they met"; exit 1; }; }
 
+# Ada's files are gone: what the courier brought to bo, and nothing else, brings them back.
+restore() {
+    mv "$work/files" "$work/lost"
+    space=([ada]=both [bo]=both)
+    start bo
+    local other=$node
+    start ada
+    await offered
+    ask ada restore --to "$work/back" >/dev/null
+    stop
+    node=$other
+    stop
+    diff -r "$work/lost" "$work/back/files" >/dev/null || { echo "what came back differs"; exit 1; }
+    rm -rf "$work/back"
+    mv "$work/lost" "$work/files"
+}
+
 share() { awk -v cp="$1" -v leg="$2" 'BEGIN { printf "%.0f %%", 100 * cp / leg }'; }
 
+for at in both ada bo; do
+    ip netns add "$spaces-$at"
+    ip -n "$spaces-$at" link set lo up
+done
 mkdir -p "$work/files" "$work/disk" "$work/copy"
 for at in $(seq $((mib / 64))); do
     head -c $((64 << 20)) /dev/urandom >"$work/files/$at.bin"
@@ -157,6 +200,7 @@ for system in "${systems[@]}"; do
     echo "| $system | to the disk | $to | $first | $(share "$to" "$first") |"
     echo "| $system | from the disk | $back | $second | $(share "$back" "$second") |"
     echo "| $system | back at home, until safe | | $third | |"
+    restore
 
     [ "$pulls" -gt 0 ] || continue
     pair
@@ -181,5 +225,6 @@ for system in "${systems[@]}"; do
     safe || { echo "not safe after $pulls pulls on $system"; exit 1; }
     alone
     unplug
-    echo "| $system | after $pulls pulls | | safe, nothing lost | |"
+    restore
+    echo "| $system | after $pulls pulls | | safe, and all came back | |"
 done

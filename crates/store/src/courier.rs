@@ -32,7 +32,7 @@ use thiserror::Error;
 pub use self::{
     bills::OpenBill,
     log::{FeedLog, ShownLog},
-    parcels::{Batch, ParcelError},
+    parcels::{Batch, ParcelError, Written},
 };
 use crate::{
     disk::{Disk, DiskFile, DiskLock, FileKind, Open, make_dir},

@@ -1,6 +1,10 @@
 //! Putting on a courier what should travel, and taking off what need not any more.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread,
+};
 
 use carryall_core::{
     codec::Signed,
@@ -9,16 +13,20 @@ use carryall_core::{
     id::{DeviceId, MemberId},
     node::Put,
 };
-use carryall_store::courier::{Batch, OpenBill};
+use carryall_store::courier::{Batch, OpenBill, Written};
 use tokio::task::JoinHandle;
 
 use super::visit::{End, Visit, failed};
 use crate::packs::{self, Loaded};
 
-/// So many bytes are written before they are synced and listed together.
+/// So many bytes are synced together, and listed at least.
 const BATCH_BYTES: u64 = 64 << 20;
+/// So many are listed at most.
+const BATCH_BYTES_MAX: u64 = 1 << 30;
 /// How many shards are made ahead while others are written.
-const AHEAD: usize = 2;
+const AHEAD: usize = 3;
+/// How many may be written while others are synced.
+const WRITTEN: usize = 16;
 
 impl Visit<'_> {
     /// Brings what lies on the courier of ours up to date.
@@ -71,11 +79,32 @@ impl Visit<'_> {
         self.note_aboard(listed)
     }
 
-    fn put_all(&mut self, open: &mut OpenBill, mut bill: Bill, puts: Vec<Put>) -> Result<(), End> {
+    /// Makes, writes and lists, each beside the others: the disk never waits for a shard to be made, nor
+    /// the making for the disk.
+    fn put_all(&mut self, open: &mut OpenBill, bill: Bill, puts: Vec<Put>) -> Result<(), End> {
+        if puts.is_empty() {
+            return Ok(());
+        }
+        let (written, to_list) = mpsc::sync_channel(WRITTEN);
+        let visit = &*self;
+        let mut listed = Vec::new();
+        let (made, end) = thread::scope(|scope| {
+            let listed = &mut listed;
+            let lister = scope.spawn(move || visit.list(open, bill, to_list, listed));
+            let made = visit.make(puts, &written);
+            drop(written);
+            (made, lister.join().unwrap_or(Err(End::Later)))
+        });
+        self.put += bytes(&listed);
+        self.own.fresh.extend(listed);
+        // Whoever makes stops without a word when nobody lists any more.
+        end.and(made)
+    }
+
+    /// Makes shards and writes them onto the disk.
+    fn make(&self, puts: Vec<Put>, written: &SyncSender<(Parcel, Written)>) -> Result<(), End> {
         let mut puts = puts.into_iter();
         let mut ahead: VecDeque<(Put, JoinHandle<Result<Loaded, TransferError>>)> = VecDeque::new();
-        let mut batch = Batch::default();
-        let mut written = Vec::new();
         loop {
             while ahead.len() < AHEAD {
                 let Some(put) = puts.next() else { break };
@@ -83,33 +112,57 @@ impl Visit<'_> {
                 let load = async move { packs::load(&world, put.pack, put.index).await };
                 ahead.push_back((put, self.handle.spawn(load)));
             }
-            let next = ahead.pop_front();
-            let over = next.is_none();
-            if let Some((put, loading)) = next {
-                self.may_go_on()?;
-                let loaded = self.handle.block_on(loading);
-                match loaded.unwrap_or(Err(TransferError::Disk)) {
-                    Ok(loaded) => {
-                        let wrote =
-                            (self.courier).write_parcel(&mut batch, &put.parcel, loaded.shard());
-                        wrote.map_err(failed)?;
-                        written.push(put.parcel);
-                    }
-                    Err(TransferError::SourceChanged) => {
-                        let broken = Event::PackBroken { pack: put.pack };
-                        self.world.inbox.tell(broken);
-                    }
-                    Err(error) => {
-                        tracing::warn!(pack = %put.pack.short(), %error, "can't make a shard");
+            let Some((put, loading)) = ahead.pop_front() else {
+                return Ok(());
+            };
+            self.may_go_on()?;
+            let loaded = self.handle.block_on(loading);
+            match loaded.unwrap_or(Err(TransferError::Disk)) {
+                Ok(loaded) => {
+                    let parcel = self.courier.write_parcel(&put.parcel, loaded.shard());
+                    if written.send((put.parcel, parcel.map_err(failed)?)).is_err() {
+                        return Ok(());
                     }
                 }
+                Err(TransferError::SourceChanged) => {
+                    self.world.inbox.tell(Event::PackBroken { pack: put.pack });
+                }
+                Err(error) => {
+                    tracing::warn!(pack = %put.pack.short(), %error, "can't make a shard");
+                }
             }
-            if batch.bytes() >= BATCH_BYTES || over && !written.is_empty() {
+        }
+    }
+
+    /// Puts parcels on stable storage and lists them, many at a time. `listed` are those that are listed.
+    fn list(
+        &self,
+        open: &mut OpenBill,
+        mut bill: Bill,
+        written: Receiver<(Parcel, Written)>,
+        listed: &mut Vec<Parcel>,
+    ) -> Result<(), End> {
+        let (mut batch, mut fresh, mut fresh_bytes) = (Batch::default(), Vec::new(), 0);
+        let mut listed_bytes = 0;
+        loop {
+            let next = written.recv().ok();
+            let over = next.is_none();
+            if let Some((parcel, written)) = next {
+                batch.add(written);
+                fresh.push(parcel);
+                fresh_bytes += u64::from(parcel.bytes);
+            }
+            if batch.unsynced_bytes() >= BATCH_BYTES {
+                batch.harden().map_err(failed)?;
+            }
+            // A bill names all that lies there: the more it is, the less often it is written.
+            let enough = (listed_bytes / 8).clamp(BATCH_BYTES, BATCH_BYTES_MAX);
+            if fresh_bytes >= enough || over && !fresh.is_empty() {
                 self.courier.sync(&mut batch).map_err(failed)?;
-                self.put += bytes(&written);
-                self.own.fresh.extend(written.iter().copied());
-                bill.parcels.append(&mut written);
+                bill.parcels.extend_from_slice(&fresh);
                 self.write_bill(open, bill.clone())?;
+                listed.append(&mut fresh);
+                listed_bytes += std::mem::take(&mut fresh_bytes);
             }
             if over {
                 return Ok(());

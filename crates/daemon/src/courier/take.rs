@@ -1,6 +1,11 @@
 //! Taking from a courier: parcels for this member, what is asked of this device, and what friends show.
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    thread,
+    vec::IntoIter,
+};
 
 use carryall_core::{
     courier::{Basis, Bill, Parcel, Shown, SignedReceipt, group_to_show},
@@ -21,7 +26,7 @@ use crate::clock;
 const BATCH_BYTES: u64 = 64 << 20;
 /// So many parcels at most.
 const BATCH_PARCELS: usize = 512;
-/// How many parcels are copied at a time: while one waits for its sync, others are read.
+/// How many parcels are copied at a time: while one is read, those before it wait for their sync.
 const COPIES: usize = 3;
 /// Bytes of one read.
 const READ_BYTES: usize = 1 << 20;
@@ -37,41 +42,63 @@ struct Copied {
 }
 
 impl Visit<'_> {
-    /// Takes what an owner's bill lists for this member.
+    /// Takes what an owner's bill lists for this member. While some parcels are copied, those before them
+    /// are signed for.
     pub(super) fn take(&mut self, owner: MemberId, bill: &Bill) -> Result<(), End> {
+        let mine = bill.parcels.iter().filter(|it| it.to == self.member);
+        let mut mine = mine.copied().collect::<Vec<_>>().into_iter();
+        let mut to_sign = Vec::new();
+        loop {
+            let batch = self.next_batch(&mut mine)?;
+            let over = batch.is_empty();
+            if over && to_sign.is_empty() {
+                return Ok(());
+            }
+            let (wanted, mut here) = self.admit(owner, batch)?;
+            let (courier, store) = (self.courier.clone(), self.world.store.clone());
+            let (copied, signed) = thread::scope(|scope| {
+                let copying = scope.spawn(move || copy_all(&courier, &store.shelf, owner, wanted));
+                let signed = self.sign_for(owner, &to_sign);
+                (copying.join().unwrap_or_default(), signed)
+            });
+            here.append(&mut self.note_copied(copied)?);
+            signed?;
+            to_sign = here;
+        }
+    }
+
+    /// Returns the next few parcels that are there.
+    fn next_batch(&mut self, parcels: &mut IntoIter<Parcel>) -> Result<Vec<Parcel>, End> {
         let mut batch = Vec::new();
         let mut bytes = 0;
-        let mine = bill.parcels.iter().filter(|it| it.to == self.member);
-        for parcel in mine.copied().collect::<Vec<_>>() {
+        while bytes < BATCH_BYTES && batch.len() < BATCH_PARCELS {
+            let Some(parcel) = parcels.next() else { break };
             match self.courier.open_parcel(&parcel) {
-                Ok(_) => {}
-                Err(ParcelError::Gone) => continue,
+                Ok(_) => {
+                    bytes += u64::from(parcel.bytes);
+                    batch.push(parcel);
+                }
+                Err(ParcelError::Gone) => {}
                 Err(error @ ParcelError::Strange(_)) => {
                     self.problem(format!("{error}; it was passed over"));
-                    continue;
                 }
                 Err(ParcelError::Disk(error)) => {
                     self.courier.check().map_err(failed)?;
                     self.problem(format!(
                         "a parcel can't be read and was passed over: {error}"
                     ));
-                    continue;
                 }
             }
-            bytes += u64::from(parcel.bytes);
-            batch.push(parcel);
-            if bytes >= BATCH_BYTES || batch.len() >= BATCH_PARCELS {
-                self.take_batch(owner, std::mem::take(&mut batch))?;
-                bytes = 0;
-            }
         }
-        self.take_batch(owner, batch)
+        Ok(batch)
     }
 
-    fn take_batch(&mut self, owner: MemberId, batch: Vec<Parcel>) -> Result<(), End> {
-        if batch.is_empty() {
-            return Ok(());
-        }
+    /// Asks the core about parcels. Returns those that are to be copied, and those that are here already.
+    fn admit(
+        &mut self,
+        owner: MemberId,
+        batch: Vec<Parcel>,
+    ) -> Result<(Vec<Parcel>, Vec<Parcel>), End> {
         self.may_go_on()?;
         let (number, asked) = (self.number, batch.clone());
         let verdicts = self.ask(move |node, now| {
@@ -89,14 +116,19 @@ impl Visit<'_> {
                 Err(_) => {}
             }
         }
-        let copied = copy_all(&self.courier, &self.world.store.shelf, owner, wanted);
+        Ok((wanted, here))
+    }
+
+    /// Tells the core what became of parcels. Returns those that are here now.
+    fn note_copied(&mut self, copied: Vec<Copied>) -> Result<Vec<Parcel>, End> {
+        let (visit, mut here) = (self.number, Vec::new());
         for Copied {
             parcel,
             outcome,
             problem,
         } in copied
         {
-            let (visit, shard) = (number, parcel.shard);
+            let shard = parcel.shard;
             self.world.inbox.tell(Event::ParcelTaken {
                 visit,
                 shard,
@@ -115,7 +147,7 @@ impl Visit<'_> {
                 self.problem(problem);
             }
         }
-        self.sign_for(owner, &here)
+        Ok(here)
     }
 
     /// Signs for parcels that are here, shows a part of each, and only then removes them.
@@ -261,16 +293,18 @@ fn copy_all(
     parcels: Vec<Parcel>,
 ) -> Vec<Copied> {
     let (waiting, copied) = (Mutex::new(parcels.into_iter()), Mutex::new(Vec::new()));
+    // A disk that turns, or that a program in between serves, is fastest where one file is read at a time.
+    let reading = Mutex::new(());
     let next = || waiting.lock().ok()?.next();
     let work = || {
         while let Some(parcel) = next() {
-            let done = copy(courier, shelf, owner, parcel);
+            let done = copy(courier, shelf, owner, parcel, &reading);
             if let Ok(mut copied) = copied.lock() {
                 copied.push(done);
             }
         }
     };
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..COPIES {
             scope.spawn(work);
         }
@@ -278,7 +312,13 @@ fn copy_all(
     copied.into_inner().unwrap_or_default()
 }
 
-fn copy(courier: &Courier, shelf: &Shelf, owner: MemberId, parcel: Parcel) -> Copied {
+fn copy(
+    courier: &Courier,
+    shelf: &Shelf,
+    owner: MemberId,
+    parcel: Parcel,
+    reading: &Mutex<()>,
+) -> Copied {
     let copied = |outcome, problem| Copied {
         parcel,
         outcome,
@@ -299,6 +339,8 @@ fn copy(courier: &Courier, shelf: &Shelf, owner: MemberId, parcel: Parcel) -> Co
         Err(error) => return refused(parcel, &error),
     };
     let mut buffer = vec![0; READ_BYTES];
+    // Nobody leaves anything half done under it.
+    let turn = reading.lock().unwrap_or_else(PoisonError::into_inner);
     while incoming.offset() < parcel.bytes {
         let left = (parcel.bytes - incoming.offset()) as usize;
         let part = &mut buffer[..left.min(READ_BYTES)];
@@ -318,6 +360,7 @@ fn copy(courier: &Courier, shelf: &Shelf, owner: MemberId, parcel: Parcel) -> Co
             }
         }
     }
+    drop(turn);
     match incoming.finish() {
         Ok(()) => copied(Ok(()), None),
         Err(error) => refused(parcel, &error),

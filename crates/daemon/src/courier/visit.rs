@@ -66,7 +66,7 @@ pub(super) struct Visit<'a> {
     pub(super) engine: &'a Engine,
     pub(super) world: World,
     pub(super) handle: Handle,
-    pub(super) courier: Courier,
+    pub(super) courier: Arc<Courier>,
     pub(super) number: LinkId,
     pub(super) device: DeviceId,
     pub(super) member: MemberId,
@@ -142,7 +142,7 @@ impl<'a> Visit<'a> {
         let mut visit = Self {
             engine,
             handle,
-            courier,
+            courier: Arc::new(courier),
             number: LinkId(VISITS.fetch_sub(1, Ordering::Relaxed)),
             device: identity.device(),
             member: identity.member(),

@@ -26,32 +26,61 @@ pub enum ParcelError {
     Disk(#[from] DiskError),
 }
 
-/// Parcels that were written and are not on stable storage yet.
+/// A parcel that was written and is not on stable storage yet.
+#[derive(Debug)]
+pub struct Written {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    bytes: u64,
+    /// Directories that know of it, or of one that was made for it.
+    directories: Vec<PathBuf>,
+}
+
+/// Parcels that were written, as far as they are not on stable storage with their names yet.
 #[derive(Debug, Default)]
 pub struct Batch {
-    files: Vec<(Box<dyn DiskFile>, PathBuf)>,
+    unsynced: Vec<Written>,
+    unsynced_bytes: u64,
     directories: BTreeSet<PathBuf>,
-    bytes: u64,
 }
 
 impl Batch {
-    /// Returns how many bytes were written since the last sync.
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
+    /// Adds a parcel.
+    pub fn add(&mut self, written: Written) {
+        self.unsynced_bytes += written.bytes;
+        self.unsynced.push(written);
+    }
+
+    /// Returns how many bytes were added that are not on stable storage.
+    pub const fn unsynced_bytes(&self) -> u64 {
+        self.unsynced_bytes
+    }
+
+    /// Puts contents on stable storage. Others may be written meanwhile.
+    pub fn harden(&mut self) -> Result<(), CourierError> {
+        for written in std::mem::take(&mut self.unsynced) {
+            written.file.sync().at("sync", &written.path)?;
+            self.directories.extend(written.directories);
+        }
+        self.unsynced_bytes = 0;
+        Ok(())
     }
 }
 
 impl Courier {
     /// Writes a parcel. One that is there already, from a visit that was cut short, is left.
-    pub fn write_parcel(
-        &self,
-        batch: &mut Batch,
-        parcel: &Parcel,
-        content: &[u8],
-    ) -> Result<(), CourierError> {
+    pub fn write_parcel(&self, parcel: &Parcel, content: &[u8]) -> Result<Written, CourierError> {
         let path = self.parcel(parcel);
-        let fan = path.parent().unwrap_or(&self.root).to_owned();
-        make_dir(&*self.disk, &fan)?;
+        let all = self.root.join("parcels");
+        let fan = path.parent().unwrap_or(&all).to_owned();
+        make_dir(&*self.disk, &all)?;
+        let mut directories = vec![fan.clone()];
+        // Its name is synced with those of the parcels: now it would have to wait for all that is being
+        // written.
+        if self.disk.metadata(&fan).is_err() {
+            (self.disk.create_dir_all(&fan)).at("make directory", &fan)?;
+            directories.push(all);
+        }
         let there = self.read_parcel(parcel).is_some();
         let file = self.disk.open(&path, Open::Write).at("open", &path)?;
         if !there {
@@ -61,17 +90,17 @@ impl Courier {
             }
             file.write_at(content, 0).at("write", &path)?;
         }
-        batch.bytes += content.len() as u64;
-        batch.files.push((file, path));
-        batch.directories.insert(fan);
-        Ok(())
+        Ok(Written {
+            file,
+            path,
+            bytes: content.len() as u64,
+            directories,
+        })
     }
 
-    /// Puts what was written on stable storage.
+    /// Puts parcels and their names on stable storage.
     pub fn sync(&self, batch: &mut Batch) -> Result<(), CourierError> {
-        for (file, path) in &batch.files {
-            file.sync().at("sync", path)?;
-        }
+        batch.harden()?;
         for directory in &batch.directories {
             self.disk.sync_dir(directory).at("sync", directory)?;
         }

@@ -143,7 +143,7 @@ fn visit(disk: &MemDisk) -> Result<Done, (Done, CourierError)> {
         for salt in 1..=3 {
             let (parcel, content) = parcel(salt);
             if !listed.contains(&parcel) {
-                courier.write_parcel(&mut batch, &parcel, &content)?;
+                batch.add(courier.write_parcel(&parcel, &content)?);
                 listed.push(parcel);
             }
         }
@@ -171,7 +171,8 @@ fn prepare(disk: &MemDisk) {
     courier.append_feed(&mut feed, vec![entry(0)]).unwrap();
     let mut batch = Batch::default();
     let (first, content) = parcel(1);
-    courier.write_parcel(&mut batch, &first, &content).unwrap();
+    let written = courier.write_parcel(&first, &content).unwrap();
+    batch.add(written);
     courier.sync(&mut batch).unwrap();
     write_bill(&courier, vec![first]).unwrap();
 }
@@ -318,7 +319,7 @@ fn strange_parcels_are_passed_over() {
         Err(ParcelError::Strange(_))
     ));
     let (_, content) = parcel(1);
-    let written = courier.write_parcel(&mut Batch::default(), &one, &content);
+    let written = courier.write_parcel(&one, &content);
     assert!(written.is_err(), "never through a link");
     let path = courier.parcel(&two);
     disk.remove_file(&path).unwrap();
@@ -498,9 +499,7 @@ fn leftovers_are_swept_and_foreign_files_left() {
     prepare(&disk);
     let courier = open(&disk);
     let (left, content) = parcel(9);
-    courier
-        .write_parcel(&mut Batch::default(), &left, &content)
-        .unwrap();
+    courier.write_parcel(&left, &content).unwrap();
     let foreign = Path::new(ROOT).join("parcels/aa/holiday.jpg");
     disk.write_file(&foreign, b"mine").unwrap();
     assert_eq!(courier.sweep(parcels(&courier).into_iter()), 1);
