@@ -373,6 +373,19 @@ fn what_travels_is_told_and_comes_back_from_the_disk_alone() {
     let mut again = circle.device("again");
     again.ok_with(&["recover", "--courier", at], &format!("{words}\n"));
     again.start_with(&["--path", at]);
+    let started = Instant::now();
+    let retrace = loop {
+        let run = again.run(&["retrace"]);
+        if run.code == Some(0) && run.last()["stops"][0]["bytes"].as_u64() > Some(72 << 20) {
+            break run.last();
+        }
+        assert!(started.elapsed() < PATIENCE, "{run:?}\n{}", again.log());
+        thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!(retrace["stops"][0]["whose"], "the courier blue disk");
+    let headline = retrace["headline"].as_str().unwrap();
+    let way = "You can plug in the courier blue disk.";
+    assert!(headline.ends_with(way), "{headline}");
     let to = circle.path("back");
     restore(&again, &to);
     assert_eq!(relative(&to.join("docs")), before);

@@ -148,8 +148,8 @@ pub struct RetraceView {
     pub packs_in_reach: u64,
     /// Packs of which all known holders together don't have enough.
     pub packs_nowhere: u64,
-    /// Bytes of it that lie on each courier.
-    pub couriers: BTreeMap<DeviceId, u64>,
+    /// What of it lies on couriers.
+    pub couriers: Vec<OnCourier>,
     /// Each device that has something of it: who will probably be met first, then who has most.
     pub holders: Vec<HolderView>,
 }
@@ -421,7 +421,7 @@ impl Node {
     ) -> RetraceView {
         let mut view = RetraceView::default();
         let mut holders: BTreeMap<DeviceId, (u64, u64)> = BTreeMap::new();
-        let on_disks = self.on_disks(None);
+        let (on_disks, mut on_couriers) = (self.on_disks(None), BTreeMap::new());
         for record in packs {
             view.packs_missing += 1;
             view.bytes_missing += u64::from(record.bytes);
@@ -445,7 +445,7 @@ impl Node {
                 let lying = (0..record.coding.n).filter(|index| indices.contains(*index));
                 known.extend(lying.map(usize::from));
                 let bytes = u64::from(indices.len()) * u64::from(record.coding.shard_bytes);
-                *view.couriers.entry(*courier).or_default() += bytes;
+                *on_couriers.entry(*courier).or_default() += bytes;
             }
             let k = usize::from(record.coding.k);
             view.packs_in_reach += u64::from(near.len() >= k);
@@ -470,6 +470,7 @@ impl Node {
             (known, core::cmp::Reverse(it.bytes), it.device)
         };
         view.holders.sort_by_key(order);
+        view.couriers = self.on_couriers(on_couriers, now);
         view
     }
 

@@ -1,8 +1,10 @@
-//! The way home: whose devices to meet until packs of ours are back, and when that will be.
+//! The way home: whose devices to meet, or which disks to plug in, until packs of ours are back, and when
+//! that will be.
 //!
 //! A cover of what is missing, chosen greedily: whoever brings most for the time that it takes to meet
 //! them comes first, and whoever turns out not to be needed is left out. The forecast asks what happens
-//! if everybody is met as habits say, whether on the list or not: the middle of many drawn futures.
+//! if everybody is met as habits say, whether on the list or not: the middle of many drawn futures. Disks
+//! are not in them: whether one is plugged in is no habit.
 
 #[cfg(test)]
 mod tests;
@@ -34,16 +36,17 @@ const FUTURES: usize = 99;
 /// Groups of packs looked at in each future; of more, every so manieth.
 const GROUPS_PER_FUTURE: usize = 2000;
 
-/// One device to meet.
+/// One device to meet, or disk to plug in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// The device.
+    /// The device or courier.
     pub device: DeviceId,
     /// What it brings of what those before it don't, in shard bytes.
     pub bytes: u64,
     /// Packs that are whole from then on.
     pub packs: u64,
-    /// When it will probably have brought that, if habits tell; now, if it is near.
+    /// When it will probably have brought that, if habits tell; now, if it is near, or a disk that was
+    /// last seen with us.
     pub by: Option<Timestamp>,
     /// Who could take its place.
     pub instead: Vec<DeviceId>,
@@ -269,11 +272,23 @@ impl Waits {
 }
 
 impl Node {
+    /// Returns when a disk can be plugged in, if that is known.
+    fn at_hand(&self, courier: DeviceId, now: Timestamp) -> Option<Timestamp> {
+        let owner = self.circle.courier(courier)?.member;
+        let seen = self.circle.courier_seen(courier, now);
+        let with = seen.map_or(owner, |(member, _)| member);
+        match with == self.member {
+            true => Some(now),
+            false => self.expected(with, now).next,
+        }
+    }
+
     /// Returns whom to meet until these packs of ours, which are missing here, are back.
     pub fn way_home<'a>(&self, packs: impl Iterator<Item = &'a PackRecord>, now: Timestamp) -> Way {
         let devices = self.circle.devices().map(|(device, _)| device);
         let replaced = devices.filter(|device| self.circle.seems_replaced(*device));
         let replaced: BTreeSet<DeviceId> = replaced.collect();
+        let on_disks = self.on_disks(None);
         let missing = Missing::new(packs.map(|record| {
             let aside = self.shards_aside(record.id);
             let lacking = usize::from(record.coding.k).saturating_sub(aside.len());
@@ -286,6 +301,13 @@ impl Node {
                     }
                 }
             }
+            let number = self.inventory.number(record.id);
+            let disks = number.and_then(|number| on_disks.get(&number));
+            for (courier, lying) in disks.into_iter().flatten() {
+                let new = (0..record.coding.n)
+                    .filter(|index| lying.contains(*index) && !aside.contains(index));
+                new.for_each(|index| given.entry(*courier).or_default().insert(index));
+            }
             let given = without_needless(given, lacking, |device| replaced.contains(device));
             let bytes = u64::from(record.coding.shard_bytes);
             (bytes, u32::try_from(lacking).unwrap_or(u32::MAX), given)
@@ -294,10 +316,12 @@ impl Node {
             .map(|device| self.circle.member_of(*device))
             .collect();
         let when = |device: usize, bytes: u64| {
-            if self.is_near(missing.devices[device], now) {
-                return Some(now);
+            let (id, member) = (missing.devices[device], members[device]);
+            match member {
+                _ if self.is_near(id, now) => Some(now),
+                Some(member) => self.moved_by(member, bytes, now),
+                None => self.at_hand(id, now),
             }
-            self.moved_by(members[device]?, bytes, now)
         };
         let cost = |device, bytes| when(device, bytes).map_or(UNKNOWN_WAIT, |by| by.since(now));
         let mut order = missing.cover(cost);

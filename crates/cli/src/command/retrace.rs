@@ -54,6 +54,7 @@ pub(crate) fn run(context: &Context, _args: &RetraceArgs) -> Result<Exit, Comman
 fn step(stop: &RetraceStop) -> String {
     let mut said = format!("{} brings {}", stop.whose, ui::bytes(stop.bytes));
     match (stop.reachable, stop.by) {
+        _ if stop.courier => said.push_str(" once it is plugged in"),
         (true, _) => said.push_str(", in reach now"),
         (false, Some(by)) => said.push_str(&format!(", {}", ui::ahead(ui::now_ms(), by.0))),
         (false, None) => {}
@@ -63,8 +64,11 @@ fn step(stop: &RetraceStop) -> String {
     }
     let whole = ui::count(stop.packs, "pack is", "packs are");
     said.push_str(&format!("; {whole} whole then"));
-    if !stop.instead.is_empty() {
-        said.push_str(&format!("; or else {}", stop.instead.join(" or ")));
+    let instead: Vec<&str> = (stop.instead.iter().chain(&stop.instead_couriers))
+        .map(String::as_str)
+        .collect();
+    if !instead.is_empty() {
+        said.push_str(&format!("; or else {}", instead.join(" or ")));
     }
     said
 }

@@ -139,11 +139,14 @@ pub struct StoppedRestores {
 pub struct RetraceStop {
     /// Whose it is.
     pub member: MemberId,
-    /// What we call them.
+    /// What we call them; empty if it is ours.
     pub petname: String,
     /// The device's name.
     pub device: String,
-    /// What to call it: the petname, and the device's name where there are several.
+    /// Whether it is a courier, which is plugged in and not met.
+    pub courier: bool,
+    /// What to call it: the petname, and the device's name where there are several; of a courier that it is
+    /// one, its name, and who had it last.
     pub whose: String,
     /// Whether it is connected or near.
     pub reachable: bool,
@@ -157,6 +160,8 @@ pub struct RetraceStop {
     pub usual: Option<String>,
     /// Who could take its place.
     pub instead: Vec<String>,
+    /// Which couriers could.
+    pub instead_couriers: Vec<String>,
 }
 
 /// What one member can bring back.

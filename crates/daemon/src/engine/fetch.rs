@@ -119,7 +119,8 @@ impl Fetch {
             }
             (view, away)
         };
-        let (view, away) = self.world.inbox.look(look).await?;
+        let (view, mut away) = self.world.inbox.look(look).await?;
+        away.extend(view.couriers.iter().map(retrace::disk));
         let wanted = view.packs_missing;
         let mut sentence = format!("{wanted} packs are not in reach now; what came was kept");
         if !away.is_empty() {

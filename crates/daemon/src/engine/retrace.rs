@@ -6,7 +6,7 @@ use carryall_core::{
     id::{DeviceId, MemberId},
     node::Node,
     time::Timestamp,
-    view::{DeviceView, MemberView, RetraceView},
+    view::{DeviceView, MemberView, OnCourier, RetraceView},
     way::{Stop, Way},
 };
 
@@ -29,31 +29,48 @@ impl Sight {
             everything: node.retrace_of(node.packs(), now),
             way: node.way_home(node.packs_missing(), now),
             members: node.members(now),
-            owners: node.circle().devices().collect(),
+            owners: (node.circle().devices())
+                .chain((node.circle().couriers()).map(|card| (card.courier, card.member)))
+                .collect(),
         }
     }
 
     fn stop(&self, stop: &Stop) -> Option<RetraceStop> {
-        let (member, device) = self.device(stop.device)?;
-        let mut instead: Vec<String> = Vec::new();
-        for other in &stop.instead {
-            let name = self
-                .device(*other)
-                .map(|(member, device)| called(member, device));
-            instead.extend(name);
-        }
-        Some(RetraceStop {
-            member: member.member,
-            petname: member.petname.clone(),
-            device: device.name.clone(),
-            whose: called(member, device),
-            reachable: device.near,
+        let instead = stop.instead.iter();
+        let people = instead.clone().filter_map(|it| self.device(*it));
+        let couriers = instead.filter_map(|it| self.courier(*it));
+        let instead = people.map(|(member, device)| called(member, device));
+        let mut said = RetraceStop {
+            member: *self.owners.get(&stop.device)?,
+            petname: String::new(),
+            device: String::new(),
+            courier: false,
+            whose: String::new(),
+            reachable: false,
             bytes: stop.bytes,
             packs: stop.packs,
             by: stop.by,
-            usual: status::friend(member).usual,
-            instead,
-        })
+            usual: None,
+            instead: instead.collect(),
+            instead_couriers: couriers.map(disk).collect(),
+        };
+        if let Some(courier) = self.courier(stop.device) {
+            let owner = self.members.iter().find(|it| it.member == said.member);
+            said.petname = owner.map_or_else(String::new, |it| it.petname.clone());
+            (said.device, said.whose) = (courier.name.clone(), disk(courier));
+            said.courier = true;
+        } else {
+            let (member, device) = self.device(stop.device)?;
+            said.petname.clone_from(&member.petname);
+            (said.device, said.whose) = (device.name.clone(), called(member, device));
+            (said.reachable, said.usual) = (device.near, status::friend(member).usual);
+        }
+        Some(said)
+    }
+
+    fn courier(&self, courier: DeviceId) -> Option<&OnCourier> {
+        let mut couriers = self.missing.couriers.iter();
+        couriers.find(|it| it.courier == courier)
     }
 
     fn device(&self, device: DeviceId) -> Option<(&MemberView, &DeviceView)> {
@@ -69,6 +86,15 @@ fn called(member: &MemberView, device: &DeviceView) -> String {
     match member.devices.len() {
         1 => member.petname.clone(),
         _ => format!("{} ({})", member.petname, device.name),
+    }
+}
+
+/// Returns what to call a courier.
+pub(super) fn disk(courier: &OnCourier) -> String {
+    let name = &courier.name;
+    match &courier.seen_with {
+        Some(with) => format!("the courier {name}, which {with} had last"),
+        None => format!("the courier {name}"),
     }
 }
 
@@ -151,14 +177,7 @@ fn headline(all: u64, missing: &RetraceView, stops: &[RetraceStop]) -> String {
         "{} of {wanted} packs that are missing here are out of reach.",
         wanted - missing.packs_in_reach
     );
-    let away: Vec<String> = stops
-        .iter()
-        .filter(|it| !it.reachable)
-        .map(meeting)
-        .collect();
-    if !away.is_empty() {
-        sentence.push_str(&format!(" Meet {}.", joined(&away, "and")));
-    }
+    sentence.push_str(&what_to_do(stops));
     if missing.packs_nowhere > 0 {
         let nowhere = missing.packs_nowhere;
         sentence.push_str(&format!(
@@ -168,13 +187,44 @@ fn headline(all: u64, missing: &RetraceView, stops: &[RetraceStop]) -> String {
     sentence
 }
 
-/// Says whom to meet, who would do as well, and when that usually is.
-fn meeting(stop: &RetraceStop) -> String {
-    let names: Vec<String> = [&stop.whose]
-        .into_iter()
-        .chain(&stop.instead)
-        .cloned()
+/// Says whom to meet and what to plug in, with a space before it; nothing if that would not help.
+fn what_to_do(stops: &[RetraceStop]) -> String {
+    let away: Vec<&RetraceStop> = stops.iter().filter(|it| !it.reachable).collect();
+    let disks = |it: &&&RetraceStop| it.courier || !it.instead_couriers.is_empty();
+    if away.iter().any(|it| disks(&it)) {
+        let each: Vec<String> = away.iter().map(|stop| way_of(stop)).collect();
+        return format!(" You can {}.", each.join("; then "));
+    }
+    let each: Vec<String> = away
+        .iter()
+        .map(|stop| meeting(stop, &stop.instead))
         .collect();
+    match each.is_empty() {
+        true => String::new(),
+        false => format!(" Meet {}.", joined(&each, "and")),
+    }
+}
+
+/// Says what to plug in or whom to meet, what comes first of both first.
+fn way_of(stop: &RetraceStop) -> String {
+    let plug = |names: &[String]| format!("plug in {}", either(names));
+    let ways = match (stop.courier, &stop.instead[..], &stop.instead_couriers[..]) {
+        (true, people, disks) => {
+            let disks: Vec<String> = [&stop.whose].into_iter().chain(disks).cloned().collect();
+            let meet = (!people.is_empty()).then(|| format!("meet {}", either(people)));
+            [Some(plug(&disks)), meet]
+        }
+        (false, people, disks) => {
+            let meet = format!("meet {}", meeting(stop, people));
+            [Some(meet), (!disks.is_empty()).then(|| plug(disks))]
+        }
+    };
+    ways.into_iter().flatten().collect::<Vec<_>>().join(" or ")
+}
+
+/// Says whom to meet, who would do as well, and when that usually is.
+fn meeting(stop: &RetraceStop, instead: &[String]) -> String {
+    let names: Vec<String> = [&stop.whose].into_iter().chain(instead).cloned().collect();
     let mut said = either(&names);
     if let Some(usual) = &stop.usual {
         said.push_str(&format!(" (usually {usual})"));

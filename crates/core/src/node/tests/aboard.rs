@@ -181,7 +181,14 @@ fn what_is_wanted_back_comes_from_a_disk() {
     let packs: Vec<PackRecord> = packs.map(|(record, _)| record.clone()).collect();
     let missing = world.node(ada).retrace_of(packs.iter(), world.now);
     assert_eq!((missing.packs_nowhere, missing.packs_in_reach), (0, 0));
-    assert_eq!(missing.couriers[&disk], u64::from(listed[0].bytes));
+    let on_disk = &missing.couriers[0];
+    let bytes = u64::from(listed[0].bytes);
+    assert_eq!((on_disk.courier, on_disk.bytes), (disk, bytes));
+    // It is here, as far as anybody knows.
+    let way = world.node(ada).way_home(packs.iter(), world.now);
+    let stops = way.stops.iter().map(|it| (it.device, it.packs, it.by));
+    assert_eq!(stops.collect::<Vec<_>>(), [(disk, 1, Some(world.now))]);
+    assert_eq!(way.by, None, "that it is plugged in is no habit");
 
     world.command(ada, Command::Fetch { packs }).unwrap();
     let wanted = world.node(ada).wanted_aboard(&listed);
