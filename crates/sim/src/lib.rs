@@ -36,4 +36,4 @@ pub use report::Report;
 pub use rogue::{Rampage, rampage};
 pub use run::{Outcome, run};
 pub use settling::{Settled, settle};
-pub use years::{Carried, Named, Setting, Years, carry, lie, lies, live};
+pub use years::{Carried, Homecomings, Named, Setting, Years, carry, come_home, lie, lies, live};

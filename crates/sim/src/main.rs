@@ -1,11 +1,12 @@
 //! Replays one simulated run: `carryall-sim --seed N --days D`, or compares orders of encounters:
 //! `carryall-sim --scenario office --seeds 200 --days 7 --compare`. Or lives through years, and compares
 //! policies: `carryall-sim --scenario family --years 3 --seeds 200 --report DIR`. Or shows what parcels are
-//! worth: `carryall-sim --scenario village --days 120 --seeds 20 --parcels`.
+//! worth: `carryall-sim --scenario village --days 120 --seeds 20 --parcels`. Or burns a house in each seed:
+//! `carryall-sim --seeds 200 --homecoming`.
 
 use std::{ops::Range, path::PathBuf, process::ExitCode, time::Instant};
 
-use carryall_sim::{Options, Scenario, Setting, carry, compare, lies, live, run};
+use carryall_sim::{Options, Scenario, Setting, carry, come_home, compare, lies, live, run};
 use clap::{Parser, ValueEnum};
 
 /// Days between two meetings with a liar, where every twentieth shard is dropped, and where one is.
@@ -16,7 +17,7 @@ const MEETINGS_EVERY: [u32; 2] = [7, 5];
 #[command(version)]
 struct Args {
     /// Decides everything that is not given.
-    #[arg(long, required_unless_present_any = ["compare", "years", "liars", "parcels"])]
+    #[arg(long, required_unless_present_any = ["compare", "years", "liars", "parcels", "homecoming"])]
     seed: Option<u64>,
     /// How many days.
     #[arg(long)]
@@ -55,6 +56,9 @@ struct Args {
     /// Shows how soon four friends hold a pack, by how many may carry the same shard to somebody.
     #[arg(long, conflicts_with_all = ["devices", "fault", "calm", "compare", "years", "liars", "trace"])]
     parcels: bool,
+    /// Burns somebody's house after eight weeks, and shows whether their files are back when it was said.
+    #[arg(long, conflicts_with_all = ["seed", "scenario", "days", "devices", "fault", "calm", "compare", "years", "liars", "parcels", "trace"])]
+    homecoming: bool,
     /// Prints every event.
     #[arg(long)]
     trace: bool,
@@ -108,6 +112,9 @@ fn main() -> ExitCode {
     }
     if args.parcels {
         return show_parcels(&args);
+    }
+    if args.homecoming {
+        return show_homecomings(&args);
     }
     if let Some(years) = args.years {
         return show_years(&args, years);
@@ -224,6 +231,22 @@ fn show_parcels(args: &Args) -> ExitCode {
         println!("VIOLATION of {violation} (seed {seed})");
     }
     if carried.violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn show_homecomings(args: &Args) -> ExitCode {
+    let began = Instant::now();
+    let homecomings = come_home(1..args.seeds + 1);
+    println!("{homecomings}");
+    println!();
+    println!("wall time       {} s", began.elapsed().as_secs());
+    for (seed, violation) in &homecomings.violations {
+        println!("VIOLATION of {violation} (seed {seed})");
+    }
+    if homecomings.violations.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -8,6 +8,7 @@
 mod calendar;
 mod cast;
 mod fate;
+mod homecoming;
 mod judge;
 mod liars;
 mod life;
@@ -26,6 +27,7 @@ mod trace;
 mod world;
 
 pub use cast::Setting;
+pub use homecoming::{Homecomings, come_home};
 pub use liars::{Named, lie, lies};
 pub use parcels::{Carried, carry};
 pub use report::{Years, live};
@@ -68,6 +70,17 @@ mod tests {
         let (with, carried) = reached(2);
         assert!(with > without, "{with} {without}");
         assert!(carried > 0.0 && nothing == 0.0, "{carried} {nothing}");
+    }
+
+    #[test]
+    fn whose_house_burns_gets_everything_back_from_friends_they_meet() {
+        let (over, violations) = homecoming::one(1);
+        assert_eq!(violations, []);
+        let over = over.unwrap();
+        assert!(
+            over.by.is_finite() && over.by <= over.at_the_latest,
+            "{over:?}"
+        );
     }
 
     #[test]

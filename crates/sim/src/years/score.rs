@@ -53,10 +53,10 @@ pub(super) struct Score {
 
 /// What was foretold of one restore, and what became of it, in days.
 #[derive(Clone, Copy, Debug)]
-struct Forecast {
-    by: f64,
-    at_the_latest: f64,
-    after: f64,
+pub(super) struct Forecast {
+    pub(super) by: f64,
+    pub(super) at_the_latest: f64,
+    pub(super) after: f64,
 }
 
 impl Score {
@@ -69,8 +69,7 @@ impl Score {
         self.restores.push(seconds(after));
     }
 
-    /// A restore is over of which something was foretold. One that was over on the same day tells
-    /// nothing of forecasts.
+    /// A restore is over of which something was foretold.
     pub(super) fn came_true(&mut self, foretold: Foretold, now: Timestamp) {
         let since = |at: Timestamp| days(seconds(at.since(foretold.at)));
         let forecast = Forecast {
@@ -78,9 +77,7 @@ impl Score {
             at_the_latest: foretold.at_the_latest.map_or(f64::INFINITY, since),
             after: since(now),
         };
-        if forecast.after >= 1.0 {
-            self.foretold.push(forecast);
-        }
+        self.foretold.push(forecast);
     }
 
     /// So long a pack waited until some friends had something of it, and until all who shall have; nothing
@@ -169,17 +166,23 @@ impl Score {
         sorted_days(&self.restores, self.unrestored)
     }
 
-    /// Returns how many forecasts there are of restores, their middle, the middle of what became of
+    /// Returns what was foretold of the restores that are over.
+    pub(super) fn foretold(&self) -> &[Forecast] {
+        &self.foretold
+    }
+
+    /// Returns how many forecasts there are of restores that took a day or more, their middle, the middle of what became of
     /// them in days, and the shares that were over by what was foretold as likely and as the latest.
     pub(super) fn forecasts(&self) -> (usize, [f64; 2], [f64; 2]) {
+        let long = || self.foretold.iter().filter(|it| it.after >= 1.0);
         let middle = |value: fn(&Forecast) -> f64| {
-            let mut all: Vec<f64> = self.foretold.iter().map(value).collect();
+            let mut all: Vec<f64> = long().map(value).collect();
             all.sort_by(f64::total_cmp);
             quantile(&all, 500)
         };
-        let count = self.foretold.len();
+        let count = long().count();
         let share = |value: fn(&Forecast) -> bool| {
-            self.foretold.iter().filter(|it| value(it)).count() as f64 / count.max(1) as f64
+            long().filter(|it| value(it)).count() as f64 / count.max(1) as f64
         };
         (
             count,
