@@ -119,12 +119,17 @@ impl Fetch {
             }
             (view, away)
         };
-        let (view, mut away) = self.world.inbox.look(look).await?;
-        away.extend(view.couriers.iter().map(retrace::disk));
+        let (view, away) = self.world.inbox.look(look).await?;
         let wanted = view.packs_missing;
         let mut sentence = format!("{wanted} packs are not in reach now; what came was kept");
-        if !away.is_empty() {
-            sentence.push_str(&format!("; meet {}", retrace::either(&away)));
+        let disks: Vec<String> = view.couriers.iter().map(retrace::disk).collect();
+        let ways: Vec<String> = [("meet", away), ("plug in", disks)]
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(verb, names)| format!("{verb} {}", retrace::either(&names)))
+            .collect();
+        if !ways.is_empty() {
+            sentence.push_str(&format!("; {}", ways.join(" or ")));
         } else if view.packs_nowhere > 0 {
             sentence.push_str("; nobody we know of has enough of them");
         }

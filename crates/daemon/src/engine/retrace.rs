@@ -23,11 +23,17 @@ struct Sight {
 }
 
 impl Sight {
-    fn of(node: &Node, now: Timestamp) -> Self {
+    /// `restoring` tells whether everything is being restored.
+    fn of(node: &Node, now: Timestamp, restoring: bool) -> Self {
+        // What that has brought back already takes no meeting, though no file that is backed up has it.
+        let way = match restoring && node.wanted_packs().next().is_some() {
+            true => node.way_home(node.wanted_packs(), now),
+            false => node.way_home(node.packs_missing(), now),
+        };
         Self {
             missing: node.retrace_of(node.packs_missing(), now),
             everything: node.retrace_of(node.packs(), now),
-            way: node.way_home(node.packs_missing(), now),
+            way,
             members: node.members(now),
             owners: (node.circle().devices())
                 .chain((node.circle().couriers()).map(|card| (card.courier, card.member)))
@@ -36,36 +42,30 @@ impl Sight {
     }
 
     fn stop(&self, stop: &Stop) -> Option<RetraceStop> {
-        let instead = stop.instead.iter();
-        let people = instead.clone().filter_map(|it| self.device(*it));
-        let couriers = instead.filter_map(|it| self.courier(*it));
-        let instead = people.map(|(member, device)| called(member, device));
-        let mut said = RetraceStop {
-            member: *self.owners.get(&stop.device)?,
-            petname: String::new(),
-            device: String::new(),
-            courier: false,
-            whose: String::new(),
-            reachable: false,
+        let member = *self.owners.get(&stop.device)?;
+        let owner = self.members.iter().find(|it| it.member == member);
+        let (courier, met) = (self.courier(stop.device), self.device(stop.device));
+        let (device, whose) = match (courier, met) {
+            (Some(courier), _) => (courier.name.clone(), disk(courier)),
+            (None, Some((owner, device))) => (device.name.clone(), called(owner, device)),
+            (None, None) => return None,
+        };
+        let people = (stop.instead.iter()).filter_map(|it| self.device(*it));
+        let disks = (stop.instead.iter()).filter_map(|it| self.courier(*it));
+        Some(RetraceStop {
+            member,
+            petname: owner.map_or_else(String::new, |it| it.petname.clone()),
+            device,
+            courier: courier.is_some(),
+            whose,
+            reachable: met.is_some_and(|(_, device)| device.near),
             bytes: stop.bytes,
             packs: stop.packs,
             by: stop.by,
-            usual: None,
-            instead: instead.collect(),
-            instead_couriers: couriers.map(disk).collect(),
-        };
-        if let Some(courier) = self.courier(stop.device) {
-            let owner = self.members.iter().find(|it| it.member == said.member);
-            said.petname = owner.map_or_else(String::new, |it| it.petname.clone());
-            (said.device, said.whose) = (courier.name.clone(), disk(courier));
-            said.courier = true;
-        } else {
-            let (member, device) = self.device(stop.device)?;
-            said.petname.clone_from(&member.petname);
-            (said.device, said.whose) = (device.name.clone(), called(member, device));
-            (said.reachable, said.usual) = (device.near, status::friend(member).usual);
-        }
-        Some(said)
+            usual: met.and_then(|(owner, _)| status::friend(owner).usual),
+            instead: people.map(|(owner, it)| called(owner, it)).collect(),
+            instead_couriers: disks.map(disk).collect(),
+        })
     }
 
     fn courier(&self, courier: DeviceId) -> Option<&OnCourier> {
@@ -102,7 +102,10 @@ impl Engine {
     /// Returns what a restore of everything needs from friends.
     pub async fn retrace(&self) -> Result<Retrace, EngineError> {
         let world = self.world().await?;
-        let sight = world.inbox.look(|node, now| Sight::of(node, now)).await?;
+        let restores = self.standing_restores();
+        let restoring = restores.iter().any(|it| matches!(&*it.path, "" | "/"));
+        let look = move |node: &mut Node, now| Sight::of(node, now, restoring);
+        let sight = world.inbox.look(look).await?;
         // In the order of the core: whoever will be met first.
         let mut holders: Vec<RetraceHolder> = Vec::new();
         for (view, missing) in [(&sight.missing, true), (&sight.everything, false)] {
@@ -141,7 +144,7 @@ impl Engine {
             back_at_the_latest: sight.way.at_the_latest,
             stops,
             holders,
-            restores: self.standing_restores(),
+            restores,
         })
     }
 }
@@ -190,8 +193,10 @@ fn headline(all: u64, missing: &RetraceView, stops: &[RetraceStop]) -> String {
 /// Says whom to meet and what to plug in, with a space before it; nothing if that would not help.
 fn what_to_do(stops: &[RetraceStop]) -> String {
     let away: Vec<&RetraceStop> = stops.iter().filter(|it| !it.reachable).collect();
-    let disks = |it: &&&RetraceStop| it.courier || !it.instead_couriers.is_empty();
-    if away.iter().any(|it| disks(&it)) {
+    if away
+        .iter()
+        .any(|it| it.courier || !it.instead_couriers.is_empty())
+    {
         let each: Vec<String> = away.iter().map(|stop| way_of(stop)).collect();
         return format!(" You can {}.", each.join("; then "));
     }
