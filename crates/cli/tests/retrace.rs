@@ -9,7 +9,8 @@ use std::{fs, thread, time::Duration, time::Instant};
 
 use circle::{Circle, Device, PATIENCE, noise, relative};
 
-/// Owner and four friends: any two bring everything back, one alone brings nothing but the lists.
+/// Owner and friends, of four of whom any two bring everything back; one alone brings nothing but the
+/// lists.
 struct Loss {
     circle: Circle,
     friends: Vec<Device>,
@@ -19,11 +20,17 @@ struct Loss {
 
 impl Loss {
     fn new() -> Self {
+        Self::of(&["bo", "cy", "di", "ed"], |_, ada| ada.start())
+    }
+
+    /// The owner's node is started as is said.
+    fn of(names: &[&'static str], start: impl FnOnce(&Circle, &mut Device)) -> Self {
         let circle = Circle::new();
         let (mut ada, words) = circle.founder("ada");
-        ada.start();
-        let names = ["bo", "cy", "di", "ed"];
-        let mut friends: Vec<Device> = names.map(|name| circle.guest(&ada, name)).into();
+        start(&circle, &mut ada);
+        let mut friends: Vec<Device> = (names.iter())
+            .map(|name| circle.guest(&ada, name))
+            .collect();
         let folder = circle.path("docs");
         fs::create_dir_all(&folder).unwrap();
         // One file that takes several packs, and some that share one.
@@ -34,9 +41,11 @@ impl Loss {
         }
         let before = relative(&folder);
         ada.save_and_lose(&folder);
+        // What each has signed for all have heard of.
         for friend in &mut friends {
-            friend.stop();
+            come_to_silence(friend);
         }
+        friends.iter_mut().for_each(Device::stop);
         Self {
             circle,
             friends,
@@ -60,7 +69,7 @@ fn restores(device: &Device) -> usize {
     retrace["restores"].as_array().unwrap().len()
 }
 
-fn wait(what: &str, device: &Device, condition: impl Fn() -> bool) {
+fn wait(what: &str, device: &Device, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(
@@ -70,6 +79,41 @@ fn wait(what: &str, device: &Device, condition: impl Fn() -> bool) {
         );
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Waits until a node has had nothing to say for a while.
+fn come_to_silence(device: &Device) {
+    let (mut last, mut since) = (0, Instant::now());
+    wait("was silent", device, || {
+        let said = device.whole_log().len();
+        if said != last {
+            (last, since) = (said, Instant::now());
+        }
+        since.elapsed() > Duration::from_secs(2)
+    });
+}
+
+/// Waits until more bytes have come than before, and no more come or all is back. Returns how many came.
+fn come_to_rest(device: &Device, before: u64) -> u64 {
+    let received = || -> u64 {
+        let log = device.whole_log();
+        let parted = log.lines().filter(|line| line.contains("\"parted\""));
+        let read = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok();
+        let bytes = parted.filter_map(|line| read(line)?["received"].as_u64());
+        bytes.sum()
+    };
+    let (mut last, mut since) = (before, Instant::now());
+    wait("came to rest", device, || {
+        restores(device) == 0 || received() > before
+    });
+    while restores(device) > 0 && since.elapsed() < Duration::from_secs(3) {
+        thread::sleep(Duration::from_millis(100));
+        let now = received();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
 }
 
 #[test]
@@ -125,4 +169,42 @@ fn a_restore_that_waits_gives_way_and_can_be_given_up() {
     assert_eq!(stopped.last()["restores"], 0);
     again.ok(&["restore", "--stop"]);
     assert_eq!(restores(&again), 0);
+}
+
+/// Six homes, of which one burns with all that is in it. Only one of the others is on at any time, and
+/// whose turn it is says `retrace`.
+#[test]
+fn after_a_fire_the_way_home_leads_from_one_friend_to_the_next() {
+    let names = ["bo", "cy", "di", "ed", "fay"];
+    let mut loss = Loss::of(&names, |circle, ada| {
+        // The house has a portable disk in it, too.
+        let disk = circle.path("disk");
+        fs::create_dir_all(&disk).unwrap();
+        ada.ok(&["courier", "init", disk.to_str().unwrap()]);
+        ada.start_with(&["--path", disk.to_str().unwrap()]);
+    });
+    fs::remove_dir_all(loss.circle.path("disk")).unwrap();
+    let again = loss.recover();
+    let to = loss.circle.path("back");
+    let run = again.run(&["restore", "--to", to.to_str().unwrap(), "--patience", "2"]);
+    run.refused(5, "goes on by itself");
+    let (mut visited, mut came) = (vec![0], 0);
+    loop {
+        came = come_to_rest(&again, came);
+        if restores(&again) == 0 {
+            break;
+        }
+        let retrace = again.ok(&["retrace"]).last();
+        let mut stops = retrace["stops"].as_array().unwrap().iter();
+        let next = stops.find(|stop| stop["reachable"] == false);
+        let next = next.unwrap_or_else(|| panic!("{visited:?}: {retrace:#}\n{}", again.log()));
+        let next = names.iter().position(|it| next["petname"] == *it).unwrap();
+        assert!(!visited.contains(&next), "{visited:?}: {retrace:#}");
+        loss.friends[visited[visited.len() - 1]].stop();
+        loss.friends[next].start();
+        visited.push(next);
+    }
+    assert!(relative(&to.join("docs")) == loss.before);
+    let count = visited.len();
+    assert!((2..=3).contains(&count), "half of five: {visited:?}");
 }
