@@ -94,6 +94,8 @@ fn what_friends_hold_leaves_and_comes_back() {
     ada.ok(&["backup"]);
     let status = ada.wait_settled();
     assert_eq!(status["bytes_only_here"], 0);
+    assert_eq!(status["files_freed"], 4, "{status:#}");
+    assert_eq!(status["bytes_freed"], (9 << 20) + 300);
     ada.stop();
     ada.start();
     ada.wait_until("among friends", |status| {

@@ -87,6 +87,13 @@ fn details(context: &Context, status: &Status) {
             ui::bytes(status.bytes_by_courier),
         ));
     }
+    if status.files_freed > 0 {
+        ui.say(format!(
+            "{} ({}) freed here: friends hold what they were",
+            ui::count(status.files_freed, "file", "files"),
+            ui::bytes(status.bytes_freed),
+        ));
+    }
     if let Some(proof) = status.last_proof {
         ui.say(format!(
             "proved {}: {} ({}) came back from friends alone",

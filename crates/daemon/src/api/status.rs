@@ -44,6 +44,12 @@ pub struct Status {
     /// friend.
     #[serde(default)]
     pub bytes_by_courier: u64,
+    /// Files that were freed here, since friends hold them.
+    #[serde(default)]
+    pub files_freed: u64,
+    /// Their plain bytes.
+    #[serde(default)]
+    pub bytes_freed: u64,
     /// How many members could vanish before the least safe pack is lost; 0 when only here.
     pub health_min: u32,
     /// The `health_min` that placement works towards.
@@ -267,6 +273,8 @@ mod tests {
             bytes_only_here: 0,
             bytes_safe: 0,
             bytes_by_courier: 0,
+            files_freed: 0,
+            bytes_freed: 0,
             health_min: 0,
             target: 0,
             last_proof: None,

@@ -10,6 +10,7 @@ use carryall_core::{
     view::{MemberView, Safety},
 };
 use carryall_net::Net;
+use carryall_store::freed::Freed;
 
 use super::{Engine, EngineError, blocking};
 use crate::{
@@ -59,8 +60,16 @@ impl Engine {
         let sight = world.inbox.look(|node, now| Sight::of(node, now)).await?;
         let drills = self.drills().await?;
         let store = world.store.clone();
-        let (snapshots, roots) =
-            blocking(move || Ok((store.catalogue.snapshots()?, store.catalogue.roots()?))).await?;
+        let look = move || {
+            let (snapshots, roots) = (store.catalogue.snapshots()?, store.catalogue.roots()?);
+            Ok((snapshots, roots, store.vault.freed()))
+        };
+        let (snapshots, roots, freed) = blocking(look).await?;
+        let mut risks = risks(&sight, &drills);
+        let freed = freed.unwrap_or_else(|error| {
+            risks.push(format!("{error}."));
+            Freed::default()
+        });
         let newest = snapshots.last().map(|row| &row.head);
         let members: Vec<Friend> = sight.members.iter().map(friend).collect();
         let transfers = transfers(world.net.as_ref(), &world.meter, &sight.members);
@@ -84,7 +93,9 @@ impl Engine {
             health_min: safety.health_min,
             target: safety.target,
             last_proof: drills.proof,
-            risks: risks(&sight, &drills),
+            files_freed: freed.len() as u64,
+            bytes_freed: freed.bytes(),
+            risks,
             outlook: sight.safe_by.map(|it| outlook(it, &sight.members)),
             members,
             transfers,
