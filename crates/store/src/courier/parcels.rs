@@ -1,7 +1,11 @@
 //! Parcels: one file per shard and addressee, the shard's bytes as they are. They are sealed by their
 //! owner already, and their id tells whether they are whole.
 
-use std::{collections::BTreeSet, io, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+};
 
 use carryall_core::{courier::Parcel, id::ShardId};
 use thiserror::Error;
@@ -32,8 +36,6 @@ pub struct Written {
     file: Box<dyn DiskFile>,
     path: PathBuf,
     bytes: u64,
-    /// Directories that know of it, or of one that was made for it.
-    directories: Vec<PathBuf>,
 }
 
 /// Parcels that were written, as far as they are not on stable storage with their names yet.
@@ -60,7 +62,9 @@ impl Batch {
     pub fn harden(&mut self) -> Result<(), CourierError> {
         for written in std::mem::take(&mut self.unsynced) {
             written.file.sync().at("sync", &written.path)?;
-            self.directories.extend(written.directories);
+            // Its own directory and that one's: whoever made either may have died before a sync.
+            let above = written.path.ancestors().skip(1).take(2);
+            self.directories.extend(above.map(Path::to_owned));
         }
         self.unsynced_bytes = 0;
         Ok(())
@@ -72,15 +76,11 @@ impl Courier {
     pub fn write_parcel(&self, parcel: &Parcel, content: &[u8]) -> Result<Written, CourierError> {
         let path = self.parcel(parcel);
         let all = self.root.join("parcels");
-        let fan = path.parent().unwrap_or(&all).to_owned();
+        let fan = path.parent().unwrap_or(&all);
         make_dir(&*self.disk, &all)?;
-        let mut directories = vec![fan.clone()];
         // Its name is synced with those of the parcels: now it would have to wait for all that is being
         // written.
-        if self.disk.metadata(&fan).is_err() {
-            (self.disk.create_dir_all(&fan)).at("make directory", &fan)?;
-            directories.push(all);
-        }
+        (self.disk.create_dir_all(fan)).at("make directory", fan)?;
         let there = self.read_parcel(parcel).is_some();
         let file = self.disk.open(&path, Open::Write).at("open", &path)?;
         if !there {
@@ -94,7 +94,6 @@ impl Courier {
             file,
             path,
             bytes: content.len() as u64,
-            directories,
         })
     }
 
