@@ -6,7 +6,9 @@
 
 use std::{ops::Range, path::PathBuf, process::ExitCode, time::Instant};
 
-use carryall_sim::{Options, Scenario, Setting, carry, come_home, compare, lies, live, run};
+use carryall_sim::{
+    Options, Scenario, Setting, Violation, carry, come_home, compare, lies, live, run,
+};
 use clap::{Parser, ValueEnum};
 
 /// Days between two meetings with a liar, where every twentieth shard is dropped, and where one is.
@@ -225,31 +227,26 @@ fn show_parcels(args: &Args) -> ExitCode {
     let began = Instant::now();
     let carried = carry(setting, args.days.unwrap_or(120).clamp(15, 365), seeds);
     println!("{carried}");
-    println!();
-    println!("wall time       {} s", began.elapsed().as_secs());
-    for (seed, violation) in &carried.violations {
-        println!("VIOLATION of {violation} (seed {seed})");
-    }
-    if carried.violations.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    verdict(began, &carried.violations)
 }
 
 fn show_homecomings(args: &Args) -> ExitCode {
     let began = Instant::now();
     let homecomings = come_home(1..args.seeds + 1);
     println!("{homecomings}");
+    verdict(began, &homecomings.violations)
+}
+
+/// Says how long it took and which promises were not kept in which seed.
+fn verdict(began: Instant, violations: &[(u64, Violation)]) -> ExitCode {
     println!();
     println!("wall time       {} s", began.elapsed().as_secs());
-    for (seed, violation) in &homecomings.violations {
+    for (seed, violation) in violations {
         println!("VIOLATION of {violation} (seed {seed})");
     }
-    if homecomings.violations.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    match violations.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 

@@ -152,6 +152,32 @@ impl Cast {
         }
     }
 
+    /// So many people with a laptop each, which never breaks and has room for all, and homes that let nobody
+    /// in. Where they are is not drawn: whoever has them meet says so.
+    pub(super) fn of_laptops(count: usize) -> Self {
+        let person = |home| Person {
+            home,
+            office: true,
+            at_home: false,
+            carries: 1000,
+            visits: 0,
+            cafe: 0,
+            evenings: 0,
+        };
+        let machine = |owner| Machine {
+            owner,
+            kind: Kind::Laptop,
+            stands: None,
+            offers: 1 << 40,
+            fails: 0,
+        };
+        Self {
+            people: (0..count).map(person).collect(),
+            machines: (0..count).map(machine).collect(),
+            open: vec![false; count],
+        }
+    }
+
     /// Returns the machine with a person's files.
     pub(super) fn desk(&self, person: usize) -> usize {
         let own = self.machines.iter().position(|it| it.owner == person);

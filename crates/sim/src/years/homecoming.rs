@@ -13,7 +13,7 @@ use carryall_core::{
 };
 
 use super::{
-    cast::{Cast, Kind, Machine, Person, Spot},
+    cast::{Cast, Spot},
     fate::Blow,
     life::Life,
     report::days,
@@ -84,7 +84,7 @@ pub(super) fn one(seed: u64) -> (Option<Forecast>, Vec<Violation>) {
     // On any day of the week.
     let fire_day = 7 * WEEKS + u32::try_from(seed % 7).unwrap_or(0);
     let fire = BEGIN + Span::days(fire_day.into());
-    let mut life = Life::begin(cast(), seed, limits::CARRIERS_MAX);
+    let mut life = Life::begin(Cast::of_laptops(FRIENDS + 1), seed, limits::CARRIERS_MAX);
     for day in 0..fire_day + PATIENCE {
         let midnight = BEGIN + Span::days(day.into());
         if day == fire_day {
@@ -149,30 +149,6 @@ fn evening(habits: &[Habit], day: u32, rng: &mut Rng) -> Vec<(Timestamp, Happeni
     all
 }
 
-fn cast() -> Cast {
-    let person = |home| Person {
-        home,
-        office: false,
-        at_home: false,
-        carries: 1000,
-        visits: 0,
-        cafe: 1000,
-        evenings: 0,
-    };
-    let machine = |owner| Machine {
-        owner,
-        kind: Kind::Laptop,
-        stands: None,
-        offers: 1 << 40,
-        fails: 0,
-    };
-    Cast {
-        people: (0..=FRIENDS).map(person).collect(),
-        machines: (0..=FRIENDS).map(machine).collect(),
-        open: vec![false; FRIENDS + 1],
-    }
-}
-
 impl fmt::Display for Homecomings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let values = |value: fn(&Forecast) -> f64| {
@@ -189,23 +165,16 @@ impl fmt::Display for Homecomings {
         let off = values(|it| (it.by - it.after).abs() / it.after.max(1.0 / 24.0));
         write!(
             f,
-            "| {} fires | foretold | took |
-|---|---|---|",
+            "| {} fires | foretold | took |\n|---|---|---|",
             self.fires
         )?;
         for (name, at) in [("p25", 250), ("p50", 500), ("p75", 750), ("p90", 900)] {
             let (by, after) = (days(quantile(&by, at)), days(quantile(&after, at)));
-            write!(
-                f,
-                "
-| {name} | {by} | {after} |"
-            )?;
+            write!(f, "\n| {name} | {by} | {after} |")?;
         }
         write!(
             f,
-            "
-
-over by the time called likely: {:.0} %, by that called the latest: {:.0} %; a single forecast is off by {:.0} % at the median; {} never over",
+            "\n\nover by the time called likely: {:.0} %, by that called the latest: {:.0} %; a single forecast is off by {:.0} % at the median; {} never over",
             share(|it| it.after <= it.by),
             share(|it| it.after <= it.at_the_latest),
             100.0 * quantile(&off, 500),

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{
-    cast::{Cast, Kind, Machine, Person, Spot},
+    cast::{Cast, Spot},
     fate::Blow,
     life::Life,
     trace::Happening,
@@ -33,7 +33,7 @@ pub struct Named {
 /// Three friends meet for an hour every so many days; one drops so many of its shards, in a thousand,
 /// one at least.
 pub fn lie(seed: u64, share: u32, every: u32) -> Named {
-    let mut life = Life::begin(cast(), seed, limits::CARRIERS_MAX);
+    let mut life = Life::begin(Cast::of_laptops(3), seed, limits::CARRIERS_MAX);
     let mut meetings = 0;
     for day in 0..HONEST + PATIENCE {
         let at = |hour: u64| BEGIN + Span::days(day.into()) + Span::hours(hour);
@@ -76,28 +76,4 @@ pub fn lies(seeds: std::ops::Range<u64>, share: u32, every: u32) -> Vec<Named> {
             .push(named);
     });
     all.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn cast() -> Cast {
-    let person = |home| Person {
-        home,
-        office: true,
-        at_home: false,
-        carries: 1000,
-        visits: 0,
-        cafe: 0,
-        evenings: 0,
-    };
-    let machine = |owner| Machine {
-        owner,
-        kind: Kind::Laptop,
-        stands: None,
-        offers: 1 << 40,
-        fails: 0,
-    };
-    Cast {
-        people: (0..3).map(person).collect(),
-        machines: (0..3).map(machine).collect(),
-        open: vec![false; 3],
-    }
 }

@@ -171,8 +171,9 @@ impl Score {
         &self.foretold
     }
 
-    /// Returns how many forecasts there are of restores that took a day or more, their middle, the middle of what became of
-    /// them in days, and the shares that were over by what was foretold as likely and as the latest.
+    /// Returns how many forecasts there are of restores that took a day or more, their middle, the
+    /// middle of what became of them in days, and the shares that were over by what was foretold as
+    /// likely and as the latest.
     pub(super) fn forecasts(&self) -> (usize, [f64; 2], [f64; 2]) {
         let long = || self.foretold.iter().filter(|it| it.after >= 1.0);
         let middle = |value: fn(&Forecast) -> f64| {
