@@ -63,11 +63,17 @@ pub enum AddError {
     Encoder,
 }
 
+/// A pack's synthetic IV: what is in it, under the vault's keys. It lies open in the ciphertext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Siv(pub [u8; 32]);
+
 /// A sealed pack.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedPack {
     /// BLAKE3 of the ciphertext.
     pub id: PackId,
+    /// By which it is told whether it comes out again.
+    pub siv: Siv,
     /// The epoch whose keys sealed it.
     pub epoch: u16,
     /// The ciphertext.
@@ -87,7 +93,10 @@ impl core::fmt::Debug for SealedPack {
 #[derive(Default)]
 pub struct PackBuilder {
     chunks: Vec<PackedChunk>,
+    /// Memory that was written once, be it for an earlier pack.
     payload: Vec<u8>,
+    /// How much of it counts.
+    filled: usize,
 }
 
 impl core::fmt::Debug for PackBuilder {
@@ -102,6 +111,7 @@ impl PackBuilder {
         Self {
             chunks: Vec::new(),
             payload: Vec::new(),
+            filled: 0,
         }
     }
 
@@ -117,7 +127,7 @@ impl PackBuilder {
 
     /// Returns the length of the plain pack so far, without padding.
     pub const fn plain_bytes(&self) -> usize {
-        header_bytes(self.chunks.len()) + self.payload.len()
+        header_bytes(self.chunks.len()) + self.filled
     }
 
     /// Tells whether a chunk that is stored in `stored_bytes` bytes still fits.
@@ -129,30 +139,46 @@ impl PackBuilder {
     /// Adds a chunk as [`Compressor::store`] made it: `stored` is a frame, or the raw chunk where
     /// it is as long as `raw_bytes`.
     pub fn add(&mut self, id: ChunkId, raw_bytes: usize, stored: &[u8]) -> Result<(), AddError> {
+        self.room(id, raw_bytes, stored.len())?
+            .copy_from_slice(stored);
+        Ok(())
+    }
+
+    /// Adds a chunk whose stored bytes, whatever lay there before, are to be written where this returns.
+    fn room(
+        &mut self,
+        id: ChunkId,
+        raw_bytes: usize,
+        stored: usize,
+    ) -> Result<&mut [u8], AddError> {
         let possible =
-            (1..=CHUNK_BYTES_MAX).contains(&raw_bytes) && (1..=raw_bytes).contains(&stored.len());
+            (1..=CHUNK_BYTES_MAX).contains(&raw_bytes) && (1..=raw_bytes).contains(&stored);
         if !possible {
             return Err(AddError::Length);
         }
-        if !self.fits(stored.len()) {
+        if !self.fits(stored) {
             return Err(AddError::Full);
         }
-        if self.payload.capacity() == 0 && stored.len() > SEGMENT_BYTES {
+        if self.payload.capacity() == 0 && stored > SEGMENT_BYTES {
             // A large chunk announces a full pack: grow once.
             self.payload.reserve_exact(PACK_BYTES);
         }
         self.chunks.push(PackedChunk {
             id,
             raw_bytes: length(raw_bytes),
-            stored_bytes: length(stored.len()),
+            stored_bytes: length(stored),
         });
-        self.payload.extend_from_slice(stored);
-        Ok(())
+        let start = self.filled;
+        self.filled += stored;
+        if self.payload.len() < self.filled {
+            self.payload.resize(self.filled, 0);
+        }
+        Ok(&mut self.payload[start..self.filled])
     }
 
     /// Adds a chunk as it was recorded, so that the same pack comes out again. The raw bytes come from
-    /// a source that may have changed: then the sealed pack has another id, and is to be thrown away.
-    /// Nothing but that id is checked, which saves a pass over every byte.
+    /// a source that may have changed, which [`Self::seal_again`] finds out: each chunk by itself is not
+    /// looked at, which saves a pass over every byte.
     pub fn add_again(
         &mut self,
         recorded: &PackedChunk,
@@ -162,8 +188,9 @@ impl PackBuilder {
         if length(raw.len()) != recorded.raw_bytes {
             return Err(AddError::Changed);
         }
-        if recorded.stored_bytes == recorded.raw_bytes {
-            return self.add(recorded.id, raw.len(), raw);
+        if let Some(room) = self.room_again(recorded)? {
+            room.copy_from_slice(raw);
+            return Ok(());
         }
         match compressor.again(raw) {
             Some(frame) if length(frame.len()) == recorded.stored_bytes => {
@@ -173,25 +200,61 @@ impl PackBuilder {
         }
     }
 
+    /// Adds a chunk that was recorded as stored raw, and returns where its bytes belong: its source is
+    /// read straight into the pack. Nothing is added for a chunk that was compressed.
+    pub fn room_again(&mut self, recorded: &PackedChunk) -> Result<Option<&mut [u8]>, AddError> {
+        if recorded.stored_bytes != recorded.raw_bytes {
+            return Ok(None);
+        }
+        let bytes = usize::try_from(recorded.raw_bytes).unwrap_or(usize::MAX);
+        self.room(recorded.id, bytes, bytes).map(Some)
+    }
+
     /// Seals what was added and empties the builder. `buffer` becomes the ciphertext: pass one that
     /// is no longer needed to save an allocation.
     pub fn seal(&mut self, keys: &PackKeys, buffer: Vec<u8>) -> SealedPack {
         let header = encode_header(keys.epoch(), &self.chunks);
-        let plain = Plain::new(&header, &self.payload);
-        let (id, bytes) = plain.seal(keys, buffer);
-        self.payload.clear();
+        let plain = Plain::new(&header, &self.payload[..self.filled]);
+        let (siv, mut named) = (plain.siv(keys), blake3::Hasher::new());
+        let bytes = plain.seal(keys, siv, buffer, |sealed| {
+            named.update(sealed);
+        });
+        self.filled = 0;
         SealedPack {
-            id,
+            id: PackId(*named.finalize().as_bytes()),
+            siv,
             epoch: keys.epoch(),
             bytes,
             chunks: core::mem::take(&mut self.chunks),
         }
     }
 
+    /// Seals a pack that was sealed before. Nothing comes out if it would be another one: a source has
+    /// changed. Where its synthetic IV is known that shows before anything is sealed, and the ciphertext
+    /// need not be hashed: equal IVs are equal plain packs, which the same key makes equal ciphertexts.
+    /// Else its id tells.
+    pub fn seal_again(
+        &mut self,
+        keys: &PackKeys,
+        (id, known): (PackId, Option<Siv>),
+        buffer: Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        let Some(known) = known else {
+            let sealed = self.seal(keys, buffer);
+            return (sealed.id == id).then_some(sealed.bytes);
+        };
+        let header = encode_header(keys.epoch(), &self.chunks);
+        let plain = Plain::new(&header, &self.payload[..self.filled]);
+        let siv = plain.siv(keys);
+        let sealed = (siv == known).then(|| plain.seal(keys, siv, buffer, |_| ()));
+        self.clear();
+        sealed
+    }
+
     /// Forgets what was added: after a failed rebuild.
     pub fn clear(&mut self) {
         self.chunks.clear();
-        self.payload.clear();
+        self.filled = 0;
     }
 }
 
@@ -283,7 +346,7 @@ impl<'a> Plain<'a> {
         }
     }
 
-    fn siv(&self, keys: &PackKeys) -> [u8; 32] {
+    fn siv(&self, keys: &PackKeys) -> Siv {
         let mut hasher = keys.0.siv_hasher(self.padded as u64);
         hasher.update(self.header).update(self.payload);
         let mut zeros = self.padded - self.header.len() - self.payload.len();
@@ -292,7 +355,7 @@ impl<'a> Plain<'a> {
             hasher.update(&ZEROS[..some]);
             zeros -= some;
         }
-        *hasher.finalize().as_bytes()
+        Siv(*hasher.finalize().as_bytes())
     }
 
     /// Appends a range of the plain pack to `out`.
@@ -308,17 +371,22 @@ impl<'a> Plain<'a> {
         out.resize(end, 0);
     }
 
-    /// Copies, seals and hashes segment by segment, while each is in the processor's cache.
-    fn seal(&self, keys: &PackKeys, mut out: Vec<u8>) -> (PackId, Vec<u8>) {
-        let siv = self.siv(keys);
-        let once = keys.0.once_key(PURPOSE, &siv);
+    /// Copies and seals segment by segment. `sealed` sees all that comes out, each part while it is in the
+    /// processor's cache.
+    fn seal(
+        &self,
+        keys: &PackKeys,
+        siv: Siv,
+        mut out: Vec<u8>,
+        mut sealed: impl FnMut(&[u8]),
+    ) -> Vec<u8> {
+        let once = keys.0.once_key(PURPOSE, &siv.0);
         let cipher = once.cipher();
-        let associated = associated(&siv);
-        let mut hasher = blake3::Hasher::new();
-        let mut hashed = 0;
+        let associated = associated(&siv.0);
+        let mut seen = 0;
         out.clear();
         out.reserve_exact(sealed_bytes(self.padded));
-        out.extend_from_slice(&siv);
+        out.extend_from_slice(&siv.0);
         out.extend_from_slice(once.commitment().as_bytes());
         for (segment, start) in (0..self.padded).step_by(SEGMENT_BYTES).enumerate() {
             let end = self.padded.min(start + SEGMENT_BYTES);
@@ -329,13 +397,14 @@ impl<'a> Plain<'a> {
                 .seal_in_place_separate_tag(nonce, Aad::from(&associated), &mut out[at..])
                 .expect("a segment is far below the cipher's limit");
             out.extend_from_slice(tag.as_ref());
-            while out.len() - hashed >= SEGMENT_BYTES {
-                hasher.update(&out[hashed..hashed + SEGMENT_BYTES]);
-                hashed += SEGMENT_BYTES;
+            // Whole segments at a time: a hash is fastest from one power of two to the next.
+            while out.len() - seen >= SEGMENT_BYTES {
+                sealed(&out[seen..seen + SEGMENT_BYTES]);
+                seen += SEGMENT_BYTES;
             }
         }
-        hasher.update(&out[hashed..]);
-        (PackId(*hasher.finalize().as_bytes()), out)
+        sealed(&out[seen..]);
+        out
     }
 }
 
@@ -425,6 +494,23 @@ pub(crate) mod tests {
         }
         assert_eq!(builder.seal(&keys, open.into_buffer()), pack);
         assert!(builder.is_empty());
+        for known in [None, Some(pack.siv)] {
+            add_all_again(&mut builder, &pack, &contents());
+            let again = builder.seal_again(&keys, (pack.id, known), vec![7; 99]);
+            assert_eq!(again.as_ref(), Some(&pack.bytes));
+            assert!(builder.is_empty());
+        }
+    }
+
+    /// Adds chunks as a rebuild does: those that were stored raw are read into their place.
+    fn add_all_again(builder: &mut PackBuilder, pack: &SealedPack, contents: &[Vec<u8>]) {
+        let mut compressor = Compressor::new();
+        for (recorded, raw) in pack.chunks.iter().zip(contents) {
+            match builder.room_again(recorded).unwrap() {
+                Some(room) => room.copy_from_slice(raw),
+                None => (builder.add_again(recorded, raw, &mut compressor)).unwrap(),
+            }
+        }
     }
 
     #[test]
@@ -444,6 +530,15 @@ pub(crate) mod tests {
             pack.bytes[..32],
             "nothing is sealed with its key"
         );
+        for known in [None, Some(pack.siv)] {
+            add_all_again(&mut builder, &pack, &changed);
+            let keys = vault.sealing_keys().unwrap();
+            assert_eq!(
+                builder.seal_again(&keys, (pack.id, known), Vec::new()),
+                None
+            );
+            assert!(builder.is_empty(), "what was another pack is gone");
+        }
         let mut again =
             |recorded: &PackedChunk, raw: &[u8]| builder.add_again(recorded, raw, &mut compressor);
         assert_eq!(again(&pack.chunks[0], &[]), Err(AddError::Changed));
@@ -625,7 +720,8 @@ pub(crate) mod tests {
     /// Seals a plain pack as only the owner could, with anything in it.
     fn forged(header: &[u8], payload: &[u8]) -> Result<OpenPack, OpenError> {
         let keys = vault().sealing_keys().unwrap();
-        open(&Plain::new(header, payload).seal(&keys, Vec::new()).1)
+        let plain = Plain::new(header, payload);
+        open(&plain.seal(&keys, plain.siv(&keys), Vec::new(), |_| ()))
     }
 
     #[test]

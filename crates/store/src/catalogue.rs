@@ -20,12 +20,13 @@ use std::{
 use carryall_core::{
     codec::decode,
     id::{ChunkId, PackId, SnapshotId},
+    pack::Siv,
     record::{HeadRecord, PackRecord, PackedChunk},
     time::Timestamp,
 };
 use redb::{
     Builder, Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
-    TableDefinition, Value, WriteTransaction,
+    TableDefinition, TableError, Value, WriteTransaction,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -55,6 +56,8 @@ const ORDINALS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("ordi
 const CHUNKS: TableDefinition<'_, &[u8; 16], &[u8; 12]> = TableDefinition::new("chunks");
 /// Ordinal to encoded list of [`SourceRun`]s, squeezed.
 const SOURCES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("sources");
+/// Ordinal to synthetic IV, of packs whose sources are known. Catalogues from before it have none.
+const SIVS: TableDefinition<'_, u32, &[u8; 32]> = TableDefinition::new("sivs");
 /// Key of a directory to the scanner's memory of it, squeezed.
 const DIRECTORIES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("directories");
 /// Path of a remembered folder to when it was remembered.
@@ -367,6 +370,16 @@ impl View<'_> {
         self.catalogue.decode(&plain).map(Some)
     }
 
+    /// Returns a pack's synthetic IV; nothing if that was not remembered.
+    pub fn siv(&self, ordinal: u32) -> Result<Option<Siv>, CatalogueError> {
+        let table = match self.transaction.open_table(SIVS) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            opened => self.catalogue.ours(opened)?,
+        };
+        let row = self.catalogue.ours(table.get(ordinal))?;
+        Ok(row.map(|row| Siv(*row.value())))
+    }
+
     /// Returns the scanner's memory of a directory.
     pub fn directory(&self, key: &[u8; 16]) -> Result<Option<Vec<u8>>, CatalogueError> {
         let table = self.table(DIRECTORIES)?;
@@ -472,6 +485,7 @@ fn make_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(ORDINALS)?;
     transaction.open_table(CHUNKS)?;
     transaction.open_table(SOURCES)?;
+    transaction.open_table(SIVS)?;
     transaction.open_table(DIRECTORIES)?;
     transaction.open_table(ROOTS)?;
     transaction.open_table(SNAPSHOTS)?;
@@ -485,6 +499,7 @@ fn delete_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.delete_table(ORDINALS)?;
     transaction.delete_table(CHUNKS)?;
     transaction.delete_table(SOURCES)?;
+    transaction.delete_table(SIVS)?;
     transaction.delete_table(DIRECTORIES)?;
     transaction.delete_table(ROOTS)?;
     transaction.delete_table(SNAPSHOTS)?;

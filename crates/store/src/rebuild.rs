@@ -1,6 +1,7 @@
 //! Makes a pack's ciphertext again, from the spool or from the files that it was made of.
 //!
-//! What comes out has the pack's id, or nothing comes out: no byte leaves before the id is checked.
+//! What comes out is the pack as it was, or nothing comes out: no byte leaves before that is checked, by
+//! its synthetic IV where that was remembered, else by its id.
 
 use std::{
     collections::VecDeque,
@@ -267,15 +268,13 @@ impl Workshop {
         self.builder.clear();
         self.gather(context, &chunks, &runs)
             .ok_or(RebuildError::SourceChanged(record.id))?;
-        let sealed = self.builder.seal(&keys, memory);
-        if sealed.id != record.id {
-            return Err(RebuildError::SourceChanged(record.id));
-        }
-        Ok(sealed.bytes)
+        let known = (record.id, view.siv(ordinal)?);
+        let sealed = self.builder.seal_again(&keys, known, memory);
+        sealed.ok_or(RebuildError::SourceChanged(record.id))
     }
 
     /// Reads all chunks from their files. Nothing if one can't be what it was: gone, unreadable or of
-    /// another length makes no difference. Another content shows by the pack's id.
+    /// another length makes no difference. Another content shows when the pack is sealed.
     fn gather(
         &mut self,
         context: &Context<'_>,
@@ -301,21 +300,28 @@ impl Workshop {
             };
             let mut offset = run.offset;
             for chunk in wanted {
-                let raw = self.raw.get_mut(..chunk.raw_bytes as usize)?;
-                read_exact(&*file, raw, offset).ok()?;
+                self.add(&*file, offset, chunk)?;
                 offset += u64::from(chunk.raw_bytes);
-                match (self.builder).add_again(chunk, raw, &mut self.compressor) {
-                    Ok(()) => {}
-                    Err(AddError::Encoder) => {
-                        tracing::warn!("a chunk compresses otherwise than it did");
-                        return None;
-                    }
-                    Err(_) => return None,
-                }
             }
             open = Some((&run.path, file));
         }
         (next == chunks.len()).then_some(())
+    }
+
+    /// Reads a chunk from its file and adds it.
+    fn add(&mut self, file: &dyn DiskFile, offset: u64, chunk: &PackedChunk) -> Option<()> {
+        if let Some(room) = self.builder.room_again(chunk).ok()? {
+            return read_exact(file, room, offset).ok();
+        }
+        let raw = self.raw.get_mut(..chunk.raw_bytes as usize)?;
+        read_exact(file, raw, offset).ok()?;
+        match (self.builder).add_again(chunk, raw, &mut self.compressor) {
+            Err(AddError::Encoder) => {
+                tracing::warn!("a chunk compresses otherwise than it did");
+                None
+            }
+            added => added.ok(),
+        }
     }
 }
 

@@ -223,6 +223,15 @@ fn large_packs_are_rebuilt_from_their_sources_and_never_wrongly() {
     let bytes = rebuilder.pack(&home.context(), large.id).unwrap();
     assert_eq!(blake3::hash(&bytes).as_bytes(), large.id.as_bytes());
     rebuilder.clear();
+    let view = home.catalogue.view().unwrap();
+    let (ordinal, _) = view.pack_by_id(large.id).unwrap().unwrap();
+    let siv = view.siv(ordinal).unwrap().unwrap();
+    assert_eq!(
+        siv.0,
+        bytes[..32],
+        "it is told by that whether it is the same"
+    );
+    drop(view);
 
     // One byte of one file changes: the pack is gone, the other file is saved again.
     let mut changed = fs::read(folder.join("a")).unwrap();

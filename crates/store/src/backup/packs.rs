@@ -9,7 +9,7 @@ use std::{
 
 use carryall_core::{
     id::{ChunkId, PackId},
-    pack::PackBuilder,
+    pack::{PackBuilder, Siv},
     record::{ChunkRef, IndexedPack, PackKind, PackRecord, PackedChunk},
     time::{Span, Timestamp},
 };
@@ -62,8 +62,9 @@ struct InSeal {
 pub(super) struct NewPack {
     pub(super) record: PackRecord,
     chunks: Vec<PackedChunk>,
-    /// Where its content can be read again; nothing if its ciphertext is spooled.
-    runs: Option<Vec<SourceRun>>,
+    /// Where its content can be read again, and what it shall come to then; nothing if its ciphertext is
+    /// spooled.
+    sources: Option<(Vec<SourceRun>, Siv)>,
 }
 
 /// All packs of a backup.
@@ -306,7 +307,7 @@ impl<'a> Packs<'a> {
         self.new.push(NewPack {
             record,
             chunks: sealed.pack.chunks,
-            runs: (!spooled).then_some(in_seal.runs),
+            sources: (!spooled).then_some((in_seal.runs, sealed.pack.siv)),
         });
         self.idle_builders.push(sealed.builder);
         self.idle_buffers.push(sealed.pack.bytes);
@@ -332,8 +333,9 @@ impl<'a> Packs<'a> {
                 chunks: pack.chunks,
             };
             let ordinal = batch.put_pack(&indexed)?;
-            if let Some(runs) = &pack.runs {
+            if let Some((runs, siv)) = &pack.sources {
                 batch.put_sources(ordinal, runs)?;
+                batch.put_siv(ordinal, *siv)?;
             }
             packs.push(indexed);
         }

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use carryall_core::{
     codec::encode,
     id::{ChunkId, PackId, SnapshotId},
+    pack::Siv,
     record::{HeadRecord, IndexedPack, PackedChunk},
     time::Timestamp,
 };
@@ -12,7 +13,7 @@ use redb::{Database, ReadableTable, WriteTransaction};
 
 use crate::catalogue::{
     CHUNKS, CONTENTS, Catalogue, CatalogueError, ChunkPlace, DIRECTORIES, META, META_COMPLETE,
-    META_NEXT, ORDINALS, PACKS, ROOTS, SNAPSHOTS, SOURCES, SourceRun, chunk_key, commit,
+    META_NEXT, ORDINALS, PACKS, ROOTS, SIVS, SNAPSHOTS, SOURCES, SourceRun, chunk_key, commit,
     place_from, place_row, row::squeeze,
 };
 
@@ -77,13 +78,22 @@ impl<'a> Batch<'a> {
         self.catalogue.ours(put)
     }
 
+    /// Remembers a pack's synthetic IV, so that a pass over all of it is saved when it is rebuilt.
+    pub fn put_siv(&mut self, ordinal: u32, siv: Siv) -> Result<(), CatalogueError> {
+        let put = (|| -> Result<_, redb::Error> {
+            self.transaction.open_table(SIVS)?.insert(ordinal, &siv.0)?;
+            Ok(())
+        })();
+        self.catalogue.ours(put)
+    }
+
     /// Forgets where a pack's chunks came from: it can't be rebuilt any more.
     pub fn forget_sources(&mut self, pack: PackId) -> Result<(), CatalogueError> {
         let forgotten = (|| -> Result<_, redb::Error> {
             let ordinals = self.transaction.open_table(ORDINALS)?;
             let ordinal = ordinals.get(pack.as_bytes())?.map(|row| row.value());
             if let Some(ordinal) = ordinal {
-                self.transaction.open_table(SOURCES)?.remove(ordinal)?;
+                forget_sources(&self.transaction, ordinal)?;
             }
             Ok(())
         })();
@@ -101,7 +111,7 @@ impl<'a> Batch<'a> {
         };
         let contents = (|| -> Result<_, redb::Error> {
             self.transaction.open_table(PACKS)?.remove(ordinal)?;
-            self.transaction.open_table(SOURCES)?.remove(ordinal)?;
+            forget_sources(&self.transaction, ordinal)?;
             let mut table = self.transaction.open_table(CONTENTS)?;
             Ok(table.remove(ordinal)?.map(|row| row.value().to_vec()))
         })();
@@ -226,6 +236,12 @@ impl<'a> Batch<'a> {
         })();
         self.catalogue.ours(put)
     }
+}
+
+fn forget_sources(transaction: &WriteTransaction, ordinal: u32) -> Result<(), redb::Error> {
+    transaction.open_table(SOURCES)?.remove(ordinal)?;
+    transaction.open_table(SIVS)?.remove(ordinal)?;
+    Ok(())
 }
 
 /// Stores a pack's rows; returns its ordinal if it is known already.

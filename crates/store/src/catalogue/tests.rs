@@ -96,6 +96,7 @@ fn everything_that_is_put_is_found() {
         "a known pack keeps its ordinal"
     );
     batch.put_sources(1, &[run("/a"), run("/b")]).unwrap();
+    batch.put_siv(1, Siv([5; 32])).unwrap();
     batch
         .put_directories([(&[1; 16], Some(&b"one"[..])), (&[2; 16], Some(b"two"))])
         .unwrap();
@@ -134,6 +135,10 @@ fn everything_that_is_put_is_found() {
             catalogue.sources(1).unwrap().unwrap(),
             [run("/a"), run("/b")]
         );
+        let view = catalogue.view().unwrap();
+        assert_eq!(view.siv(0).unwrap(), None);
+        assert_eq!(view.siv(1).unwrap(), Some(Siv([5; 32])));
+        drop(view);
         assert_eq!(
             catalogue
                 .view()
@@ -153,6 +158,30 @@ fn everything_that_is_put_is_found() {
             [8, 9]
         );
     }
+}
+
+#[test]
+fn a_catalogue_from_before_synthetic_ivs_were_remembered_has_none() {
+    let disk = fresh();
+    let catalogue = open(&disk).unwrap();
+    let transaction = catalogue.database().unwrap().begin_write().unwrap();
+    transaction.delete_table(SIVS).unwrap();
+    commit(&catalogue, transaction).unwrap();
+    assert_eq!(catalogue.view().unwrap().siv(0).unwrap(), None);
+    let mut batch = catalogue.batch().unwrap();
+    let old = pack(1, 5);
+    let ordinal = batch.put_pack(&old).unwrap();
+    batch.forget_sources(old.pack.id).unwrap();
+    batch.put_siv(ordinal, Siv([1; 32])).unwrap();
+    batch.commit().unwrap();
+    let known = catalogue.view().unwrap().siv(ordinal).unwrap();
+    assert_eq!(known, Some(Siv([1; 32])));
+    let mut batch = catalogue.batch().unwrap();
+    batch.remove_pack(old.pack.id).unwrap();
+    batch.commit().unwrap();
+    assert_eq!(catalogue.view().unwrap().siv(ordinal).unwrap(), None);
+    catalogue.clear().unwrap();
+    assert!(catalogue.needs_rebuild().unwrap());
 }
 
 #[test]
