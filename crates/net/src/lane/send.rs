@@ -1,8 +1,8 @@
-//! Sending shards on a lane: read with room for the seals, sealed where they lie, written.
+//! Sending shards on a lane: laid out with room for the seals, sealed where they lie, written.
 
 use std::io::Read;
 
-use bytes::Buf;
+use bytes::Bytes;
 use carryall_core::{event::TransferError, message::ShardHeader};
 use tokio::{
     sync::oneshot::{self, error::TryRecvError},
@@ -52,19 +52,15 @@ impl Lane {
         progress: &Progress,
     ) -> Result<(), TransferError> {
         let length = send::length(&header)?;
-        let first = match reader(source, length) {
-            // Read while another shard has its turn.
-            Some(reader) => Ok(read_part(reader, link, length)),
-            None => Err(TransferError::WrongBytes),
-        };
+        let supply = Supply::begin(source, link, length);
         let (tell, mut told) = oneshot::channel();
         {
             let mut turn = self.turn.lock().await;
             self.unsettled().insert(*turn, tell);
             *turn += 1;
             self.say(Kind::Begin, &header.to_bytes()).await?;
-            let pumped = match first {
-                Ok(first) => self.pump(link, (first, length), progress, &mut told).await,
+            let pumped = match supply {
+                Ok(supply) => self.pump(link, supply, progress, &mut told).await,
                 Err(error) => Err(error),
             };
             // Also after a failure: the next shard can go.
@@ -77,33 +73,17 @@ impl Lane {
         }
     }
 
-    /// Moves `length` bytes, reading the next part while the last one is being sent.
+    /// Moves all that is supplied.
     async fn pump(
         &self,
         link: &Link,
-        (first, length): (Reading, usize),
+        mut supply: Supply,
         progress: &Progress,
         told: &mut oneshot::Receiver<bool>,
     ) -> Result<(), TransferError> {
-        let mut left = length;
-        let mut next = Some(first);
-        while let Some(reading) = next.take() {
-            let (reader, mut part, bodies) = reading.await.map_err(|_| TransferError::Disk)??;
-            left -= bodies;
-            if left > 0 {
-                next = Some(read_part(reader, link, left));
-            }
+        while let Some(mut part) = supply.next(link).await? {
             for record in part.as_mut().chunks_mut(RECORD_BYTES) {
-                let body = body_bytes(record);
-                let mut held = body;
-                while held > 0 {
-                    held -= link.pace.admit(held).await;
-                }
-                let start = Instant::now();
-                self.write(Kind::Data, record).await?;
-                link.note_wait(start.elapsed());
-                self.carried.fetch_add(body as u64, Ordering::Relaxed);
-                progress.add(body);
+                self.forward(link, record, progress).await?;
             }
             if !matches!(told.try_recv(), Err(TryRecvError::Empty)) {
                 // Not wanted, or called taken, before all of it went.
@@ -112,14 +92,74 @@ impl Lane {
         }
         Ok(())
     }
+
+    /// Moves one record, as fast as the link's terms allow.
+    async fn forward(
+        &self,
+        link: &Link,
+        record: &mut [u8],
+        progress: &Progress,
+    ) -> Result<(), Broken> {
+        let body = body_bytes(record);
+        let mut held = body;
+        while held > 0 {
+            held -= link.pace.admit(held).await;
+        }
+        let start = Instant::now();
+        self.write(Kind::Data, record).await?;
+        link.note_wait(start.elapsed());
+        self.carried.fetch_add(body as u64, Ordering::Relaxed);
+        progress.add(body);
+        Ok(())
+    }
 }
 
-/// Returns what yields the source's bytes; nothing if they are not `length`.
-fn reader(source: ShardSource, length: usize) -> Option<Box<dyn Read + Send>> {
-    match source {
-        ShardSource::Memory(content) if content.len() != length => None,
-        ShardSource::Memory(content) => Some(Box::new(content.reader())),
-        ShardSource::Reader(reader) => Some(reader),
+/// Yields a shard in parts, each laid out as records that wait to be sealed.
+enum Supply {
+    /// It is in memory: one record at a time, which is still in the processor's cache when it is sealed.
+    Memory(Bytes),
+    /// The next part is being read while the last one goes, also while another shard has its turn.
+    Reading { next: Option<Reading>, left: usize },
+}
+
+impl Supply {
+    /// Begins on a source, which must have `length` bytes.
+    fn begin(source: ShardSource, link: &Link, length: usize) -> Result<Self, TransferError> {
+        match source {
+            ShardSource::Memory(content) if content.len() != length => {
+                Err(TransferError::WrongBytes)
+            }
+            ShardSource::Memory(content) => Ok(Self::Memory(content)),
+            ShardSource::Reader(reader) => Ok(Self::Reading {
+                next: Some(read_part(reader, link, length)),
+                left: length,
+            }),
+        }
+    }
+
+    async fn next(&mut self, link: &Link) -> Result<Option<Part>, TransferError> {
+        match self {
+            Self::Memory(content) => {
+                let body = content.split_to(content.len().min(BODY_BYTES_MAX));
+                if body.is_empty() {
+                    return Ok(None);
+                }
+                let mut part = link.parts.take(bytes(body.len()));
+                part.as_mut()[HEAD_BYTES..HEAD_BYTES + body.len()].copy_from_slice(&body);
+                Ok(Some(part))
+            }
+            Self::Reading { next, left } => {
+                let Some(reading) = next.take() else {
+                    return Ok(None);
+                };
+                let (reader, part, bodies) = reading.await.map_err(|_| TransferError::Disk)??;
+                *left -= bodies;
+                if *left > 0 {
+                    *next = Some(read_part(reader, link, *left));
+                }
+                Ok(Some(part))
+            }
+        }
     }
 }
 
