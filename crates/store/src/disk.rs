@@ -75,6 +75,10 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Puts the content on stable storage (fdatasync).
     fn sync(&self) -> io::Result<()>;
+    /// Has the system read the content ahead, in the background, if it likes to.
+    fn prefetch(&self) {}
+    /// Lets the system's cache go of content that is on stable storage: nobody reads it soon.
+    fn uncache(&self) {}
     /// Returns the facts about the open file.
     fn metadata(&self) -> io::Result<Metadata>;
 }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags};
 
 use crate::disk::{Disk, DiskFile, DiskLock, FileKind, Metadata, Open};
 
@@ -55,6 +55,15 @@ impl DiskFile for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn prefetch(&self) {
+        // Advice, as below: where it is not taken somebody waits a little.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, Advice::WillNeed);
+    }
+
+    fn uncache(&self) {
+        let _ = rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed);
     }
 
     fn metadata(&self) -> io::Result<Metadata> {

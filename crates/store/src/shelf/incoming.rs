@@ -110,6 +110,9 @@ impl Incoming {
         let part = self.shelf.part_path(shard);
         let synced = self.file.sync();
         self.keep_on(synced.at("sync", &part))?;
+        // Its owner may not ask for it in years, and the first proof shall come from the disk. Memory that
+        // is given back takes the next shard, which is faster than memory that was never used.
+        self.file.uncache();
         let path = self.shelf.path(owner, shard);
         let disk = self.shelf.disk.clone();
         let fan = path.parent().expect("a shelved shard lies in a directory");
