@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    mem,
     sync::{Mutex, PoisonError},
     thread,
     vec::IntoIter,
@@ -43,13 +44,14 @@ struct Copied {
 
 impl Visit<'_> {
     /// Takes what an owner's bill lists for this member. While some parcels are copied, those before them
-    /// are signed for.
+    /// are signed for, and those after them are read ahead.
     pub(super) fn take(&mut self, owner: MemberId, bill: &Bill) -> Result<(), End> {
         let mine = bill.parcels.iter().filter(|it| it.to == self.member);
         let mut mine = mine.copied().collect::<Vec<_>>().into_iter();
         let mut to_sign = Vec::new();
+        let mut next = self.next_batch(&mut mine)?;
         loop {
-            let batch = self.next_batch(&mut mine)?;
+            let batch = mem::replace(&mut next, self.next_batch(&mut mine)?);
             let over = batch.is_empty();
             if over && to_sign.is_empty() {
                 return Ok(());
@@ -67,14 +69,15 @@ impl Visit<'_> {
         }
     }
 
-    /// Returns the next few parcels that are there.
+    /// Returns the next few parcels that are there, and has them read ahead.
     fn next_batch(&mut self, parcels: &mut IntoIter<Parcel>) -> Result<Vec<Parcel>, End> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while bytes < BATCH_BYTES && batch.len() < BATCH_PARCELS {
             let Some(parcel) = parcels.next() else { break };
             match self.courier.open_parcel(&parcel) {
-                Ok(_) => {
+                Ok(file) => {
+                    file.prefetch();
                     bytes += u64::from(parcel.bytes);
                     batch.push(parcel);
                 }
