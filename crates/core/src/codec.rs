@@ -4,6 +4,8 @@
 //! encodings that it would not have written itself, so that a signature or hash over bytes is a
 //! signature or hash over meaning.
 
+pub(crate) mod bytes;
+
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
@@ -50,10 +52,35 @@ pub fn decode<T: Serialize + DeserializeOwned>(
 ) -> Result<T, DecodeError> {
     let (value, rest) =
         postcard::take_from_bytes::<T>(bytes).map_err(|_| DecodeError::Malformed(what))?;
-    if !rest.is_empty() || encode(&value) != bytes {
+    let written = postcard::serialize_with_flavor(&value, Awaited(bytes));
+    if !rest.is_empty() || written != Ok(()) {
         return Err(DecodeError::NonCanonical(what));
     }
     Ok(value)
+}
+
+/// Takes no other bytes than those that are still to come.
+struct Awaited<'a>(&'a [u8]);
+
+impl postcard::ser_flavors::Flavor for Awaited<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        let rest = self.0.strip_prefix(bytes);
+        self.0 = rest.ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        match self.0 {
+            [] => Ok(()),
+            _ => Err(postcard::Error::SerializeBufferFull),
+        }
+    }
 }
 
 /// An Ed25519 signature.

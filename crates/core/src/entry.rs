@@ -11,7 +11,7 @@ use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    codec::{DecodeError, Signature, Signed, Statement, decode, encode},
+    codec::{DecodeError, Signature, Signed, Statement, bytes, decode, encode},
     courier::CourierCard,
     id::{CircleId, DeviceId, EntryHash, InviteId, MemberId, ShardId, SnapshotId, Stem},
     limits,
@@ -42,6 +42,7 @@ pub struct Entry {
     /// Number of the body's kind.
     pub kind: u16,
     /// The encoded body.
+    #[serde(with = "bytes")]
     pub body: Vec<u8>,
 }
 
@@ -49,6 +50,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedEntry {
     /// The encoded [`Entry`].
+    #[serde(with = "bytes")]
     pub bytes: Vec<u8>,
     /// The author's signature under [`ENTRY_DOMAIN`].
     pub signature: Signature,
@@ -469,6 +471,7 @@ pub struct Receipts {
     /// The owner of the shards.
     pub owner: MemberId,
     /// A [`ReceiptList`] sealed to the owner's inventory key.
+    #[serde(with = "bytes")]
     pub sealed: Vec<u8>,
 }
 
