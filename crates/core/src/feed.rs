@@ -218,6 +218,25 @@ impl Chain {
     }
 }
 
+/// Tells whether these are entries of one feed that follow each other by their hashes: whoever signed
+/// the last has signed them all.
+pub(crate) fn is_chain(feed: &[SignedEntry]) -> bool {
+    let mut before: Option<Tip> = None;
+    feed.iter().all(|signed| {
+        let Ok(Entry {
+            device, seq, prev, ..
+        }) = signed.read()
+        else {
+            return false;
+        };
+        let follows =
+            before.is_none_or(|tip| (tip.device, tip.len, tip.hash) == (device, seq, prev));
+        let (len, hash) = (seq.saturating_add(1), signed.hash());
+        before = Some(Tip { device, len, hash });
+        follows
+    })
+}
+
 /// Returns what a certifying entry says, if its certificate is good and names the entry's author.
 ///
 /// # Errors

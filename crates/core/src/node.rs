@@ -29,6 +29,7 @@ mod read;
 mod release;
 mod remove;
 mod repair;
+mod replay;
 mod scrub;
 #[cfg(test)]
 mod tests;
@@ -72,6 +73,7 @@ pub use aboard::Wayside;
 pub use courier::{CourierPlan, ShownOutcome};
 pub use door::found;
 pub use load::Put;
+pub use replay::Replay;
 
 use aside::Aside;
 use batch::Batch;

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use carryall_core::{
+    id::DeviceId,
     limits,
     node::Node,
     record::{PackKind, PackRecord},
@@ -145,11 +146,12 @@ fn teach_packs(catalogue: &Catalogue, spool: &Spool, node: &mut Node) -> Result<
 }
 
 fn open_feeds(vault: &Vault, node: &mut Node) -> Result<Feeds, EngineError> {
-    let feeds = vault.feeds(&mut |device, seq, entry| {
-        if let Err(error) = node.replay(&entry) {
-            tracing::debug!(device = %device.short(), seq, %error, "entry is of no use");
-        }
-    })?;
+    let mut refused = |device: DeviceId, seq, error| {
+        tracing::debug!(device = %device.short(), seq, %error, "entry is of no use");
+    };
+    let mut replay = node.replaying(&mut refused);
+    let feeds = vault.feeds(&mut |device, _, entry| replay.take(device, entry))?;
+    replay.finish();
     feeds.check_own()?;
     for cut in feeds.cuts() {
         let device = cut.device.short();

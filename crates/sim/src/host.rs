@@ -157,13 +157,14 @@ impl Host {
         let vault = Vault::open(shared, Path::new(HOME)).map_err(|e| Halt::new(&e))?;
         let mut node = Node::new(vault.identity(), seed, now).with_order(order);
         let mut refused = None;
+        let mut refuse = |device, seq, error| {
+            refused.get_or_insert((device, seq, error));
+        };
+        let mut replay = node.replaying(&mut refuse);
         let feeds = vault
-            .feeds(&mut |device, seq, entry| {
-                if let Err(error) = node.replay(&entry) {
-                    refused.get_or_insert((device, seq, error));
-                }
-            })
+            .feeds(&mut |device, _, entry| replay.take(device, entry))
             .map_err(|e| Halt::new(&e))?;
+        replay.finish();
         if let Some((device, seq, error)) = refused {
             return Err(Halt(format!("entry {seq} of {device:?} on disk: {error}")));
         }

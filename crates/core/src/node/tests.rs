@@ -40,6 +40,7 @@ mod reach;
 mod read;
 mod remove;
 mod repair;
+mod replay;
 mod room;
 mod scale;
 mod scrub;
