@@ -97,7 +97,10 @@ pub fn union(spread: &Spread) -> Indices {
 /// may be too low then, never too high.
 pub fn health(coding: &Coding, spread: &Spread) -> u32 {
     let k = u32::from(coding.k);
-    let mut counts: Vec<u32> = credited(coding, spread).into_values().collect();
+    let mut counts: Vec<u32> = credited(coding, spread)
+        .into_iter()
+        .map(|it| it.1)
+        .collect();
     counts.sort_unstable();
     let mut left: u32 = counts.iter().sum();
     if left < k {
@@ -117,7 +120,7 @@ pub fn health(coding: &Coding, spread: &Spread) -> u32 {
 
 /// Returns how many indices each member is credited with: each index once, or each copy where one
 /// rebuilds all.
-fn credited(coding: &Coding, spread: &Spread) -> BTreeMap<MemberId, u32> {
+fn credited(coding: &Coding, spread: &Spread) -> Vec<(MemberId, u32)> {
     if coding.k == 1 {
         let one =
             |(member, indices): (&MemberId, &Indices)| (*member, u32::from(!indices.is_empty()));

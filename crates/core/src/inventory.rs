@@ -4,9 +4,12 @@
 //! A terabyte at twenty friends is more than a million shards at devices: what is known of them lies
 //! with each pack, and each device has its shards in the order in which they are to be proved.
 
+mod company;
 mod holding;
+mod opening;
 mod own_pack;
 mod places;
+mod seats;
 #[cfg(test)]
 mod tests;
 
@@ -15,10 +18,17 @@ use alloc::{
     vec::Vec,
 };
 
-pub use self::{holding::Holding, own_pack::OwnPack};
+pub use self::{
+    company::{Company, Tally},
+    holding::Holding,
+    own_pack::OwnPack,
+};
 use self::{
     holding::{Mark, Rank},
+    opening::{Opening, Spot},
+    own_pack::Known,
     places::{Place, Places},
+    seats::{Seat, Seats},
 };
 use crate::{
     circle::Circle,
@@ -27,13 +37,13 @@ use crate::{
     id::{DeviceId, MemberId, PackId, ShardId, Stem},
     limits,
     record::PackRecord,
-    roll::Roll,
+    roll::{Outcome, Roll},
     time::Timestamp,
     track::Track,
 };
 
-/// For so many more holders of a pack memory is taken at a time.
-const MARKS_STEP: usize = 3;
+/// So many shards are looked for at once.
+const SEARCHES: usize = 512;
 
 /// A shard that a device may be asked to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,19 +61,21 @@ pub struct Turn {
 pub struct Inventory {
     numbers: BTreeMap<PackId, u32>,
     /// By number. Numbers of forgotten packs are given again.
-    packs: Vec<Option<OwnPack>>,
+    packs: Vec<Option<Known>>,
     free: Vec<u32>,
-    /// Every shard of ours by the beginning of its id, which the pack's record makes certain.
+    /// Every shard of ours by the beginning of its id.
     places: Places,
     /// What was heard of shards whose pack is not known, by no index.
     unplaced: BTreeMap<Stem, Vec<Mark>>,
+    /// The devices that hold anything, by small numbers.
+    seats: Seats,
     /// What each device signed for, in the order of its feed.
-    rolls: BTreeMap<DeviceId, Roll>,
+    rolls: BTreeMap<Seat, Roll>,
     /// What each device claims, in the order in which it is to be proved.
-    ranks: BTreeMap<DeviceId, BTreeSet<(Rank, Place)>>,
-    /// That order is not kept for now.
-    unranked: bool,
-    pending: BTreeSet<(DeviceId, Place)>,
+    ranks: BTreeMap<Seat, BTreeSet<(Rank, Place)>>,
+    /// That order is not kept while it is opened.
+    opening: Option<Opening>,
+    pending: BTreeSet<(Seat, Place)>,
     tracks: BTreeMap<DeviceId, Track>,
 }
 
@@ -72,32 +84,37 @@ impl Inventory {
     /// [`Self::put_in_order`].
     pub(crate) fn unordered() -> Self {
         Self {
-            unranked: true,
+            opening: Some(Opening::default()),
             ..Self::default()
         }
     }
 
     /// Tells whether it has no order of proofs yet.
     pub(crate) const fn is_unordered(&self) -> bool {
-        self.unranked
+        self.opening.is_some()
     }
 
     /// Makes the order of proofs, if there is none yet.
     pub(crate) fn put_in_order(&mut self) {
-        if !core::mem::take(&mut self.unranked) {
+        if self.opening.take().is_none() {
             return;
         }
-        let mut ranks: BTreeMap<DeviceId, Vec<(Rank, Place)>> = BTreeMap::new();
+        let signed = |seat| self.rolls.get(&seat).map_or(0, Roll::len);
+        let mut ranks: Vec<Vec<(Rank, Place)>> = (0..)
+            .zip(self.seats.devices())
+            .map(|(seat, _)| Vec::with_capacity(signed(seat)))
+            .collect();
         for (number, pack) in self.numbered() {
-            for mark in &pack.marks {
+            for mark in pack.marks() {
                 if let Some(rank) = mark.rank(pack.record.newest) {
-                    let of_device = ranks.entry(mark.device).or_default();
-                    of_device.push((rank, (number, mark.index)));
+                    ranks[usize::from(mark.seat)].push((rank, (number, mark.index)));
                 }
             }
         }
-        let in_order = |(device, ranks): (_, Vec<_>)| (device, ranks.into_iter().collect());
-        self.ranks = ranks.into_iter().map(in_order).collect();
+        let ranks = (0..).zip(ranks).filter(|(_, ranks)| !ranks.is_empty());
+        self.ranks = ranks
+            .map(|(seat, ranks)| (seat, ranks.into_iter().collect()))
+            .collect();
     }
 
     /// Adds a pack, or tells that it can be made here again. Returns whether anything changed.
@@ -107,27 +124,30 @@ impl Inventory {
             pack.available |= available;
             return changed;
         }
-        let pack = OwnPack {
-            record,
-            available,
-            marks: Vec::new(),
-        };
-        let (id, shards) = (pack.record.id, pack.record.shards.clone());
         let number = self.free.pop().unwrap_or_else(|| {
             self.packs.push(None);
             u32::try_from(self.packs.len() - 1).unwrap_or(u32::MAX)
         });
-        self.packs[number as usize] = Some(pack);
-        self.numbers.insert(id, number);
-        for (index, shard) in (0..=u8::MAX).zip(shards) {
-            let stem = shard.stem();
-            self.places.insert(stem, (number, index));
-            for mark in self.unplaced.remove(&stem).into_iter().flatten() {
-                self.change(mark.device, stem, |known| {
-                    known.holding = mark.holding;
-                    known.insisted = mark.insisted;
-                });
+        self.numbers.insert(record.id, number);
+        let mut heard = Vec::new();
+        for (index, shard) in (0..=u8::MAX).zip(&record.shards) {
+            let (stem, place) = (shard.stem(), (number, index));
+            self.places.insert(stem, place);
+            if !self.unplaced.is_empty() {
+                let marks = self.unplaced.remove(&stem);
+                heard.extend(marks.into_iter().flatten().map(|mark| (place, mark)));
             }
+        }
+        self.packs[number as usize] = Some(Known {
+            record,
+            available,
+            marks: Vec::new(),
+        });
+        for (place, heard) in heard {
+            self.change_at(heard.seat, place, None, |mark| {
+                mark.change(|holding| *holding = heard.holding());
+                mark.set_insisted(heard.is_insisted());
+            });
         }
         true
     }
@@ -141,11 +161,14 @@ impl Inventory {
             return false;
         };
         self.free.push(number);
+        if let Some(opening) = &mut self.opening {
+            opening.give_up();
+        }
         for mark in &removed.marks {
             let place = (number, mark.index);
-            self.pending.remove(&(mark.device, place));
-            if let Some(rank) = mark.rank(removed.record.newest) {
-                self.rank(mark.device, Some(rank), None, place);
+            self.pending.remove(&(mark.seat, place));
+            if self.opening.is_none() {
+                self.rank(mark.seat, mark.rank(removed.record.newest), None, place);
             }
         }
         for (index, shard) in (0..=u8::MAX).zip(removed.record.shards) {
@@ -177,60 +200,112 @@ impl Inventory {
         list: &ReceiptList,
         at: u64,
     ) -> BTreeSet<PackId> {
-        for stem in &list.held {
-            self.note_receipt(holder, *stem, true, at);
-        }
-        for stem in &list.dropped {
-            self.note_receipt(holder, *stem, false, at);
-        }
-        self.note_due(holder)
+        let Some(seat) = self.seats.take(holder) else {
+            return BTreeSet::new();
+        };
+        self.hear(seat, &list.held, true, at);
+        self.hear(seat, &list.dropped, false, at);
+        self.note_due(seat)
     }
 
     /// Notes a holder's word about one shard.
+    #[cfg(test)]
     pub(crate) fn note_receipt(&mut self, holder: DeviceId, shard: Stem, held: bool, at: u64) {
-        let number = held.then(|| self.rolls.entry(holder).or_default().sign(shard));
-        self.change(holder, shard, |mark| {
-            mark.pending = false;
-            let held = mark.holding.hear(number, at);
-            mark.insisted &= held;
-        });
+        if let Some(seat) = self.seats.take(holder) {
+            self.hear(seat, &[shard], held, at);
+        }
+    }
+
+    fn hear(&mut self, seat: Seat, shards: &[Stem], held: bool, at: u64) {
+        // Each search waits for memory and for nothing else: many wait together if nothing is done in
+        // between.
+        let places: Vec<Option<Place>> = shards.iter().map(|shard| self.place(*shard)).collect();
+        let found = places
+            .iter()
+            .map(|place| self.find_mark(seat, (*place)?, None));
+        let found: Vec<Option<u8>> = found.collect();
+        let roll = self.rolls.entry(seat).or_default();
+        let number = |shard: &Stem| held.then(|| roll.sign(*shard));
+        let numbers: Vec<Option<u32>> = shards.iter().map(number).collect();
+        let mut spots = Vec::with_capacity(shards.len());
+        for (shard, (number, (place, likely))) in
+            (shards.iter()).zip(numbers.into_iter().zip(places.into_iter().zip(found)))
+        {
+            let hear = |mark: &mut Mark| {
+                mark.set_pending(false);
+                let held = mark.change(|holding| holding.hear(number, at));
+                mark.set_insisted(mark.is_insisted() && held);
+            };
+            spots.push(match place {
+                Some(place) => Some(Spot::new(place, self.change_at(seat, place, likely, hear))),
+                None => {
+                    self.change_unplaced(seat, *shard, hear);
+                    None
+                }
+            });
+        }
+        if let Some(opening) = self.opening.as_mut().filter(|_| held) {
+            opening.sign(seat, spots);
+        }
     }
 
     /// Notes that we released a shard, having seen so much of the holder's feed.
     pub fn note_release(&mut self, holder: DeviceId, shard: ShardId, seen: u64) {
         self.change(holder, shard.stem(), |mark| {
-            let held = mark.holding.release(seen);
-            mark.insisted &= held;
+            let held = mark.change(|holding| holding.release(seen));
+            mark.set_insisted(mark.is_insisted() && held);
         });
     }
 
     /// Notes the outcome of a probe. The newest outcome of each kind counts, in whatever order
     /// they are heard of.
     pub fn note_audit(&mut self, holder: DeviceId, shard: ShardId, at: Timestamp, good: bool) {
-        self.change(holder, shard.stem(), |mark| mark.holding.prove(at, good));
+        self.change(holder, shard.stem(), |mark| {
+            mark.change(|holding| holding.prove(at, good));
+        });
     }
 
     /// Notes outcomes that one of our devices wrote down, once the receipts that they name have come.
     /// Returns packs of which we now know that the holder could not show something.
     pub fn note_outcomes(&mut self, list: AuditList) -> BTreeSet<PackId> {
-        let holder = list.holder;
-        self.rolls.entry(holder).or_default().wait(list);
-        self.note_due(holder)
+        let Some(seat) = self.seats.take(list.holder) else {
+            return BTreeSet::new();
+        };
+        self.rolls.entry(seat).or_default().wait(list);
+        self.note_due(seat)
     }
 
-    fn note_due(&mut self, holder: DeviceId) -> BTreeSet<PackId> {
-        let roll = self.rolls.get_mut(&holder);
+    fn note_due(&mut self, seat: Seat) -> BTreeSet<PackId> {
+        let due = self.rolls.get_mut(&seat).map(Roll::due);
         let mut failed = BTreeSet::new();
-        for outcome in roll.map(Roll::due).unwrap_or_default() {
-            self.change(holder, outcome.stem, |mark| {
-                mark.holding
-                    .prove_number(outcome.number, outcome.at, outcome.good);
-            });
-            if let Some((pack, _)) = self.by_stem(outcome.stem).filter(|_| !outcome.good) {
-                failed.insert(pack.record.id);
+        for outcomes in due.unwrap_or_default().chunks(SEARCHES) {
+            let found: Vec<_> = outcomes
+                .iter()
+                .map(|it| self.find_signed(seat, it))
+                .collect();
+            for (outcome, found) in outcomes.iter().zip(found) {
+                let prove = |mark: &mut Mark| {
+                    mark.change(|it| it.prove_number(outcome.number, outcome.at, outcome.good));
+                };
+                let Some((place, likely)) = found else {
+                    self.change_unplaced(seat, outcome.stem, prove);
+                    continue;
+                };
+                self.change_at(seat, place, likely, prove);
+                if let Some((pack, _)) = self.at(place).filter(|_| !outcome.good) {
+                    failed.insert(pack.record.id);
+                }
             }
         }
         failed
+    }
+
+    /// Returns the place of what an outcome is about, and where its mark is among its pack's.
+    fn find_signed(&self, seat: Seat, outcome: &Outcome) -> Option<(Place, Option<u8>)> {
+        let opening = self.opening.as_ref();
+        let spot = opening.and_then(|opening| opening.spot(seat, outcome.number));
+        let place = spot.map(Spot::place).or_else(|| self.place(outcome.stem))?;
+        Some((place, self.find_mark(seat, place, spot.map(|it| it.mark))))
     }
 
     /// Returns outcomes of probes at a holder as they are written down, each part for one entry. What it
@@ -242,7 +317,8 @@ impl Inventory {
         proved: &[ShardId],
         failed: &[ShardId],
     ) -> Vec<AuditList> {
-        let Some(roll) = self.rolls.get(&holder) else {
+        let roll = (self.seats.find(holder)).and_then(|seat| self.rolls.get(&seat));
+        let Some(roll) = roll else {
             return Vec::new();
         };
         let named = |shards: &[ShardId], good: bool| -> Vec<(u32, bool)> {
@@ -265,30 +341,33 @@ impl Inventory {
     /// one more chance.
     pub fn note_insisted(&mut self, holder: DeviceId, shard: ShardId) {
         self.change(holder, shard.stem(), |mark| {
-            mark.insisted = true;
-            mark.holding.renewed = true;
+            mark.set_insisted(true);
+            mark.change(|holding| holding.renewed = true);
         });
     }
 
     /// Notes that a shard is on its way to a device.
     pub fn note_pending(&mut self, holder: DeviceId, shard: ShardId) {
-        self.change(holder, shard.stem(), |mark| mark.pending = true);
+        self.change(holder, shard.stem(), |mark| mark.set_pending(true));
     }
 
     /// Notes that it did not arrive.
     pub fn clear_pending(&mut self, holder: DeviceId, shard: ShardId) {
-        self.change(holder, shard.stem(), |mark| mark.pending = false);
+        self.change(holder, shard.stem(), |mark| mark.set_pending(false));
     }
 
     /// Forgets all that was on its way to a device. Returns the packs of which something was.
     pub fn clear_pending_of(&mut self, holder: DeviceId) -> BTreeSet<PackId> {
-        let all = (holder, (0, 0))..=(holder, (u32::MAX, u8::MAX));
+        let Some(seat) = self.seats.find(holder) else {
+            return BTreeSet::new();
+        };
+        let all = (seat, (0, 0))..=(seat, (u32::MAX, u8::MAX));
         let gone: Vec<_> = self.pending.range(all).copied().collect();
         let mut packs = BTreeSet::new();
-        for (holder, place) in gone {
-            if let Some((pack, shard)) = self.at(place) {
+        for (seat, place) in gone {
+            if let Some((pack, _)) = self.at(place) {
                 packs.insert(pack.record.id);
-                self.clear_pending(holder, shard);
+                self.change_at(seat, place, None, |mark| mark.set_pending(false));
             }
         }
         packs
@@ -308,48 +387,66 @@ impl Inventory {
 
     /// Changes what is known of a shard at a device, and its turn with it.
     fn change(&mut self, device: DeviceId, shard: Stem, change: impl FnOnce(&mut Mark)) {
-        let Some(place) = self.place(shard) else {
-            let marks = self.unplaced.entry(shard).or_default();
-            let found = marks.iter().position(|mark| mark.device == device);
-            let at = found.unwrap_or_else(|| {
-                // At a start all shards are here for a while, most with one holder.
-                marks.reserve_exact(1);
-                marks.push(Mark::new(device, 0));
-                marks.len() - 1
-            });
-            return change(&mut marks[at]);
-        };
-        let Some(pack) = self.packs[place.0 as usize].as_mut() else {
+        let Some(seat) = self.seats.take(device) else {
             return;
         };
-        let at = pack.find(device, place.1).unwrap_or_else(|at| {
-            // There are many packs, and each has few holders.
-            if pack.marks.len() == pack.marks.capacity() {
-                pack.marks.reserve_exact(MARKS_STEP);
-            }
-            pack.marks.insert(at, Mark::new(device, place.1));
-            at
+        match self.place(shard) {
+            Some(place) => drop(self.change_at(seat, place, None, change)),
+            None => self.change_unplaced(seat, shard, change),
+        }
+    }
+
+    fn change_unplaced(&mut self, seat: Seat, shard: Stem, change: impl FnOnce(&mut Mark)) {
+        let marks = self.unplaced.entry(shard).or_default();
+        let found = marks.iter().position(|mark| mark.seat == seat);
+        let at = found.unwrap_or_else(|| {
+            // Of a shard whose pack is not known, most have one holder.
+            marks.reserve_exact(1);
+            marks.push(Mark::new(seat, 0));
+            marks.len() - 1
         });
-        let newest = pack.record.newest;
-        let (before, mark) = (pack.marks[at].rank(newest), &mut pack.marks[at]);
+        change(&mut marks[at]);
+    }
+
+    /// The same, of a shard at its place, whose mark is perhaps at `likely` among its pack's. Returns
+    /// where it was.
+    fn change_at(
+        &mut self,
+        seat: Seat,
+        place: Place,
+        likely: Option<u8>,
+        change: impl FnOnce(&mut Mark),
+    ) -> u8 {
+        let Some(pack) = self.packs[place.0 as usize].as_mut() else {
+            return 0;
+        };
+        let at = pack.find_or_make((seat, place.1), likely);
+        let (newest, mark) = (pack.record.newest, &mut pack.marks[at]);
+        let ranked = self.opening.is_none();
+        let standing = |mark: &Mark| {
+            let rank = mark.rank(newest).filter(|_| ranked);
+            (rank, mark.is_pending())
+        };
+        let before = standing(mark);
         change(mark);
-        let (after, pending) = (mark.rank(newest), mark.pending);
+        let after = standing(mark);
         if mark.is_blank() {
             pack.marks.remove(at);
         }
-        if pending {
-            self.pending.insert((device, place));
-        } else {
-            self.pending.remove(&(device, place));
+        match (before.1, after.1) {
+            (false, true) => drop(self.pending.insert((seat, place))),
+            (true, false) => drop(self.pending.remove(&(seat, place))),
+            _ => {}
         }
-        self.rank(device, before, after, place);
+        self.rank(seat, before.0, after.0, place);
+        u8::try_from(at).unwrap_or(u8::MAX)
     }
 
-    fn rank(&mut self, device: DeviceId, before: Option<Rank>, after: Option<Rank>, place: Place) {
-        if before == after || self.unranked {
+    fn rank(&mut self, seat: Seat, before: Option<Rank>, after: Option<Rank>, place: Place) {
+        if before == after {
             return;
         }
-        let ranks = self.ranks.entry(device).or_default();
+        let ranks = self.ranks.entry(seat).or_default();
         if let Some(before) = before {
             ranks.remove(&(before, place));
         }
@@ -361,7 +458,8 @@ impl Inventory {
     /// Returns what a device claims, in the order in which it is to be proved: what it was never asked
     /// for, the newest content first, then what it was not asked for longest.
     pub fn turns(&self, holder: DeviceId) -> impl Iterator<Item = Turn> {
-        let ranks = self.ranks.get(&holder).into_iter().flatten();
+        let ranks = (self.seats.find(holder)).and_then(|seat| self.ranks.get(&seat));
+        let ranks = ranks.into_iter().flatten();
         ranks.filter_map(|(rank, place)| {
             let (pack, shard) = self.at(*place)?;
             let (bytes, asked) = (pack.record.coding.shard_bytes, rank.asked());
@@ -374,23 +472,33 @@ impl Inventory {
     }
 
     /// Returns our packs.
-    pub fn packs(&self) -> impl Iterator<Item = &OwnPack> {
-        self.packs.iter().flatten()
+    pub fn packs(&self) -> impl Iterator<Item = OwnPack<'_>> {
+        self.packs.iter().flatten().map(|pack| self.own(pack))
     }
 
     /// Returns a pack of ours.
-    pub fn pack(&self, id: PackId) -> Option<&OwnPack> {
-        self.packs[*self.numbers.get(&id)? as usize].as_ref()
+    pub fn pack(&self, id: PackId) -> Option<OwnPack<'_>> {
+        self.by_number(*self.numbers.get(&id)?)
     }
 
-    fn pack_mut(&mut self, id: PackId) -> Option<&mut OwnPack> {
+    fn own<'a>(&'a self, pack: &'a Known) -> OwnPack<'a> {
+        OwnPack::new(pack, &self.seats)
+    }
+
+    fn pack_mut(&mut self, id: PackId) -> Option<&mut Known> {
         self.packs[*self.numbers.get(&id)? as usize].as_mut()
     }
 
     /// Returns our packs with their numbers, which are small.
-    pub fn numbered(&self) -> impl Iterator<Item = (u32, &OwnPack)> {
+    pub fn numbered(&self) -> impl Iterator<Item = (u32, OwnPack<'_>)> {
         let packs = (0..).zip(&self.packs);
-        packs.filter_map(|(number, pack)| Some((number, pack.as_ref()?)))
+        packs.filter_map(|(number, pack)| Some((number, self.own(pack.as_ref()?))))
+    }
+
+    /// Returns whose each device is that holds anything: those of present members other than us, and
+    /// not gone for good.
+    pub fn company(&self, circle: &Circle, me: MemberId, gone: &BTreeSet<DeviceId>) -> Company {
+        Company::new(&self.seats, circle, me, gone)
     }
 
     /// Returns a pack's number. Once the pack is forgotten, another may get it.
@@ -399,69 +507,70 @@ impl Inventory {
     }
 
     /// Returns the pack of a number.
-    pub fn by_number(&self, number: u32) -> Option<&OwnPack> {
-        self.packs.get(number as usize)?.as_ref()
+    pub fn by_number(&self, number: u32) -> Option<OwnPack<'_>> {
+        let pack = self.packs.get(number as usize)?.as_ref()?;
+        Some(self.own(pack))
     }
 
     fn place(&self, stem: Stem) -> Option<Place> {
-        self.find_place(stem, |shard| shard.stem() == stem)
+        self.places.find(stem, |_| true)
     }
 
-    fn find_place(&self, stem: Stem, is_it: impl Fn(ShardId) -> bool) -> Option<Place> {
-        let is_it = |place| self.at(place).is_some_and(|(_, shard)| is_it(shard));
-        self.places.find(stem, is_it)
+    /// Returns where a shard's mark is among its pack's, or would be: perhaps at `likely`.
+    fn find_mark(&self, seat: Seat, (number, index): Place, likely: Option<u8>) -> Option<u8> {
+        let pack = self.packs.get(number as usize)?.as_ref()?;
+        let at = pack.find((seat, index), likely).unwrap_or_else(|at| at);
+        u8::try_from(at).ok()
     }
 
-    fn at(&self, (number, index): Place) -> Option<(&OwnPack, ShardId)> {
+    fn at(&self, (number, index): Place) -> Option<(OwnPack<'_>, ShardId)> {
         let pack = self.by_number(number)?;
         Some((pack, *pack.record.shards.get(usize::from(index))?))
     }
 
     /// Returns the shard of ours whose id begins so, and its pack.
-    pub fn by_stem(&self, stem: Stem) -> Option<(&OwnPack, ShardId)> {
+    pub fn by_stem(&self, stem: Stem) -> Option<(OwnPack<'_>, ShardId)> {
         self.at(self.place(stem)?)
     }
 
     /// Returns the pack and index of a shard of ours.
-    pub fn locate(&self, shard: ShardId) -> Option<(&OwnPack, u8)> {
-        let (number, index) = self.find_place(shard.stem(), |it| it == shard)?;
+    pub fn locate(&self, shard: ShardId) -> Option<(OwnPack<'_>, u8)> {
+        let is_it = |place| self.at(place).is_some_and(|(_, it)| it == shard);
+        let (number, index) = self.places.find(shard.stem(), is_it)?;
         Some((self.by_number(number)?, index))
     }
 
     /// Returns what is known of a shard at a device.
     pub fn holding(&self, holder: DeviceId, shard: ShardId) -> Holding {
-        let mark = match self.locate(shard) {
-            Some((pack, index)) => pack.find(holder, index).ok().map(|at| &pack.marks[at]),
-            None => {
-                let mut marks = self.unplaced.get(&shard.stem()).into_iter().flatten();
-                marks.find(|mark| mark.device == holder)
-            }
-        };
-        mark.map(|mark| mark.holding).unwrap_or_default()
+        let seat = self.seats.find(holder);
+        let mut marks = self.marks(shard);
+        let mark = seat.and_then(|seat| marks.find(|mark| mark.seat == seat));
+        mark.map(Mark::holding).unwrap_or_default()
     }
 
     /// Returns the devices believed to hold a shard.
     pub fn holders(&self, shard: ShardId) -> impl Iterator<Item = DeviceId> {
-        let marks = self.marks(shard);
-        marks
-            .filter(|mark| mark.holding.believed())
-            .map(|mark| mark.device)
+        self.devices(shard, Holding::believed)
     }
 
     /// Returns the devices that say that they hold a shard, proof or not.
     pub fn claimants(&self, shard: ShardId) -> impl Iterator<Item = DeviceId> {
-        let marks = self.marks(shard);
-        marks
-            .filter(|mark| mark.holding.held)
-            .map(|mark| mark.device)
+        self.devices(shard, |holding| holding.held)
     }
 
     /// Returns the devices that may give a shard back.
     pub fn givers(&self, shard: ShardId) -> impl Iterator<Item = DeviceId> {
-        let marks = self.marks(shard);
-        marks
-            .filter(|mark| mark.holding.may_be_given())
-            .map(|mark| mark.device)
+        self.devices(shard, Holding::may_be_given)
+    }
+
+    /// Returns the devices of which that is true, in the order in which they were first heard of.
+    fn devices(
+        &self,
+        shard: ShardId,
+        which: impl Fn(&Holding) -> bool,
+    ) -> impl Iterator<Item = DeviceId> {
+        let marks = self.marks(shard).filter(move |mark| which(&mark.holding()));
+        marks.map(|mark| self.seats.device(mark.seat))
     }
 
     fn marks(&self, shard: ShardId) -> impl Iterator<Item = &Mark> {
@@ -490,22 +599,18 @@ impl Inventory {
     /// Returns the devices that hold something of ours by their word, with the number of bytes and
     /// the number of bytes proved lately.
     pub fn bytes_by_device(&self, now: Timestamp) -> Vec<(DeviceId, u64, u64)> {
-        let mut sums: Vec<(DeviceId, u64, u64)> =
-            self.ranks.keys().map(|device| (*device, 0, 0)).collect();
+        let devices = self.seats.devices().iter();
+        let mut sums: Vec<(DeviceId, u64, u64)> = devices.map(|it| (*it, 0, 0)).collect();
         for pack in self.packs() {
             let bytes = u64::from(pack.record.coding.shard_bytes);
-            let mut at = 0;
-            // Both are in the order of devices.
-            for mark in pack.marks.iter().filter(|mark| mark.holding.held) {
-                while sums.get(at).is_some_and(|sum| sum.0 < mark.device) {
-                    at += 1;
-                }
-                if let Some(sum) = sums.get_mut(at) {
-                    sum.1 += bytes;
-                    sum.2 += if mark.holding.counts(now) { bytes } else { 0 };
-                }
+            for mark in pack.marks().iter().filter(|mark| mark.is_held()) {
+                let (_, held, proved) = &mut sums[usize::from(mark.seat)];
+                *held += bytes;
+                *proved += if mark.holding().counts(now) { bytes } else { 0 };
             }
         }
+        sums.retain(|(_, held, _)| *held > 0);
+        sums.sort_unstable();
         sums
     }
 }

@@ -54,8 +54,9 @@ use crate::{
     event::{Command, CommandRefused, Effect, Event, LinkId, Notice},
     feed::{Author, FeedError},
     habit::Habits,
+    health::health,
     id::{DeviceId, MemberId, PackId, ShardId},
-    inventory::Inventory,
+    inventory::{Company, Inventory},
     key::Identity,
     ledger::Ledger,
     limits,
@@ -288,13 +289,7 @@ impl Node {
         self.doubt();
         self.look_who_is_gone();
         self.begin_scrub();
-        let unsafe_packs: Vec<PackId> = self.unsafe_now().map(|pack| pack.id).collect();
-        self.unsafe_packs = unsafe_packs.into_iter().collect();
-        let packs: Vec<PackId> = self.inventory.packs().map(|pack| pack.record.id).collect();
-        let others = self.others();
-        for id in packs {
-            self.look_for_surplus(id, others);
-        }
+        self.look_at_all_packs();
         self.recall_all_needless();
         self.begin_carrying();
         self.arrived();
@@ -517,16 +512,25 @@ impl Node {
         self.view().others
     }
 
-    /// Returns our packs that friends alone can't rebuild now.
-    fn unsafe_now(&self) -> impl Iterator<Item = &PackRecord> {
-        self.inventory
-            .packs()
-            .map(|pack| &pack.record)
-            .filter(|record| {
-                self.inventory
-                    .health(record, &self.circle, self.member, self.now)
-                    == 0
-            })
+    /// Returns whose the devices are that hold anything of ours, even if they are gone for good.
+    fn company(&self) -> Company {
+        (self.inventory).company(&self.circle, self.member, &BTreeSet::new())
+    }
+
+    /// Looks once at all packs for what [`Self::judge`] sees in each.
+    fn look_at_all_packs(&mut self) {
+        let (company, others) = (self.company(), self.others());
+        let (mut at_risk, mut thick) = (BTreeSet::new(), Vec::new());
+        for pack in self.inventory.packs() {
+            if !pack.is_safe_with(&company, self.now) {
+                at_risk.insert(pack.record.id);
+            }
+            if pack.is_thick(&company, others) {
+                thick.push(pack.record.id);
+            }
+        }
+        self.unsafe_packs = at_risk;
+        self.note_thick(thick);
     }
 
     /// Looks again whether friends alone can rebuild a pack.
@@ -534,24 +538,23 @@ impl Node {
         let Some(pack) = self.inventory.pack(id) else {
             return;
         };
-        let record = &pack.record;
-        let health = self
-            .inventory
-            .health(record, &self.circle, self.member, self.now);
-        let members = self
-            .inventory
-            .proved_spread(record, &self.circle, self.member, self.now);
+        let (company, others) = (self.company(), self.others());
+        let record = pack.record;
+        let proved = pack.proved_among(&company, self.now);
+        let health = health(&record.coding, &proved);
         let small = record.kind == PackKind::Small && pack.available;
-        let settled = small && members.len() >= 2 * usize::from(record.coding.k);
-        let others = self.others();
+        let settled = small && proved.len() >= 2 * usize::from(record.coding.k);
         let complete = self.is_respooled(id) && {
             let target = members_target(record.kind, &record.coding, others);
-            members.len() >= target.min(self.others_left())
+            proved.len() >= target.min(self.others_left())
         };
+        let thick = pack.is_thick(&company, others);
         if settled || complete {
             self.unspool(id);
         }
-        self.look_for_surplus(id, others);
+        if thick {
+            self.note_thick([id]);
+        }
         if health == 0 {
             self.unsafe_packs.insert(id);
         } else if self.unsafe_packs.remove(&id) {

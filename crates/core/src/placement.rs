@@ -42,6 +42,19 @@ pub fn health_target(kind: PackKind, coding: &Coding, others: usize) -> u32 {
     u32::try_from(spare).unwrap_or(u32::MAX)
 }
 
+/// Tells whether nobody should get another shard of a pack, of which so many members have something,
+/// these distinct shards together.
+pub fn is_settled(
+    kind: PackKind,
+    coding: &Coding,
+    placed: Indices,
+    holders: usize,
+    others: usize,
+) -> bool {
+    let suffice = coding.k == 1 || placed.len() >= u32::from(coding.k);
+    suffice && holders >= members_target(kind, coding, others)
+}
+
 /// Returns the index of the shard that `member` should get next, or nothing when it has its part.
 ///
 /// `spread` is what members hold by receipt, plus what is on its way to them.
@@ -54,16 +67,17 @@ pub fn next_shard(
 ) -> Option<u8> {
     let own = spread.get(&member).copied().unwrap_or_default();
     let placed = union(spread);
-    let holders = holders(spread);
+    if is_settled(kind, coding, placed, holders(spread), others) {
+        return None;
+    }
     if coding.k == 1 {
-        let wanted = holders < members_target(kind, coding, others);
-        return (own.is_empty() && wanted).then_some(0);
+        return own.is_empty().then_some(0);
     }
     let all = Indices::first_n(coding.n);
     if placed.len() < u32::from(coding.k) {
         return all.without(placed).first();
     }
-    if !own.is_empty() || holders >= members_target(kind, coding, others) {
+    if !own.is_empty() {
         return None;
     }
     // A fresh shard if there is one; else one of whoever has most, who can do without it: that which

@@ -19,9 +19,9 @@ use crate::{
     circle::Circle,
     health::{Spread, holders, union},
     id::{DeviceId, MemberId, PackId},
-    inventory::{Inventory, OwnPack},
+    inventory::{Inventory, OwnPack, Tally},
     outlook::Chances,
-    placement::{members_target, next_shard},
+    placement::{is_settled, members_target, next_shard},
     policy::Bulk,
     record::{Coding, PackKind, PackRecord},
 };
@@ -103,7 +103,7 @@ pub struct Urgency {
 }
 
 impl Urgency {
-    fn of(pack: &OwnPack, placed: &Spread, view: Viewpoint<'_>, member: MemberId) -> Self {
+    fn of(pack: OwnPack<'_>, placed: &Spread, view: Viewpoint<'_>, member: MemberId) -> Self {
         let record = &pack.record;
         match view.stance.order {
             Order::Plan => {
@@ -161,7 +161,7 @@ fn shuffled(id: PackId, seed: u64) -> u64 {
 
 /// Returns the shard of a pack that `member` should get next, and how urgent that is; nothing if it
 /// should get none now.
-pub fn assess(pack: &OwnPack, view: Viewpoint<'_>, member: MemberId) -> Option<(Urgency, u8)> {
+pub fn assess(pack: OwnPack<'_>, view: Viewpoint<'_>, member: MemberId) -> Option<(Urgency, u8)> {
     if !pack.available || pack.is_insisted(view.circle, member) {
         return None;
     }
@@ -171,7 +171,7 @@ pub fn assess(pack: &OwnPack, view: Viewpoint<'_>, member: MemberId) -> Option<(
 
 /// The same, were the pack's shards placed like this.
 pub(crate) fn assess_beside(
-    pack: &OwnPack,
+    pack: OwnPack<'_>,
     placed: &Spread,
     view: Viewpoint<'_>,
     member: MemberId,
@@ -196,7 +196,7 @@ pub fn wants_anything(inventory: &Inventory, view: Viewpoint<'_>, member: Member
 
 /// Tells whether a pack belongs to this part of the bulk. What can't wait until a battery is full
 /// again is metadata, and what friends could not rebuild even if all kept their word.
-fn belongs(pack: &OwnPack, view: Viewpoint<'_>, bulk: Bulk) -> bool {
+fn belongs(pack: OwnPack<'_>, view: Viewpoint<'_>, bulk: Bulk) -> bool {
     let record = &pack.record;
     match bulk {
         Bulk::Nothing => false,
@@ -267,7 +267,7 @@ impl Queue {
                 .pack(id)
                 .filter(|pack| pack.record.coding.shard_bytes < room_below)
                 .filter(|_| !self.given_up.contains(&id))
-                .filter(|pack| belongs(pack, view, self.bulk));
+                .filter(|pack| belongs(*pack, view, self.bulk));
             match pack.and_then(|pack| assess(pack, view, member)) {
                 None => drop(PeekMut::pop(top)),
                 Some((urgency, _)) if urgency > queued => *top = Reverse((urgency, id)),
@@ -336,7 +336,7 @@ impl Wants {
         let mut closed = Vec::new();
         let wanted = open.iter().any(|number| {
             let pack = inventory.by_number(*number);
-            let wanted = pack.filter(|pack| assess(pack, view, member).is_some());
+            let wanted = pack.filter(|pack| assess(*pack, view, member).is_some());
             if wanted.is_none() {
                 closed.push(*number);
             }
@@ -368,8 +368,14 @@ impl Wants {
         unknown.retain(|it| *it != view.me && !self.open.contains_key(it));
         let mut lacking: Vec<(MemberId, Vec<u32>)> =
             unknown.into_iter().map(|it| (it, Vec::new())).collect();
+        let company = inventory.company(view.circle, view.me, &view.stance.gone);
         for (number, pack) in inventory.numbered().filter(|(_, pack)| pack.available) {
-            let placed = pack.placed_spread(view.circle, view.me, &view.stance.gone);
+            let (kind, coding) = (pack.record.kind, &pack.record.coding);
+            let Tally { indices, members } = pack.placed_tally(&company);
+            if is_settled(kind, coding, indices, members, view.others) {
+                continue;
+            }
+            let placed = pack.placed_among(&company);
             for (member, packs) in &mut lacking {
                 if assess_beside(pack, &placed, view, *member).is_some() {
                     packs.push(number);

@@ -111,7 +111,7 @@ impl TryFrom<Vec<(u32, u32)>> for Numbers {
 /// What one holder signed for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roll {
-    stems: Vec<Stem>,
+    stems: Vec<[u8; 12]>,
     /// Outcomes that name what it will have signed for.
     waiting: Vec<AuditList>,
 }
@@ -119,8 +119,13 @@ pub(crate) struct Roll {
 impl Roll {
     /// Notes that the holder signs for a shard. Returns the number that this gives it.
     pub(crate) fn sign(&mut self, stem: Stem) -> u32 {
-        self.stems.push(stem);
+        self.stems.push(stem.0);
         u32::try_from(self.stems.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Returns how often the holder signed for anything.
+    pub(crate) fn len(&self) -> usize {
+        self.stems.len()
     }
 
     /// Returns outcomes as they are written down; nothing that names numbers not given yet.
@@ -156,7 +161,7 @@ impl Roll {
                 Some(check) if check == list.check => {
                     for (numbers, good) in [(&list.proved, true), (&list.failed, false)] {
                         due.extend(numbers.iter().map(|number| Outcome {
-                            stem: self.stems[number as usize],
+                            stem: Stem(self.stems[number as usize]),
                             number,
                             at: list.time,
                             good,
@@ -175,8 +180,8 @@ impl Roll {
             return None;
         }
         let mut hasher = blake3::Hasher::new();
-        for number in proved.iter().chain(failed.iter()) {
-            hasher.update(&self.stems[number as usize].0);
+        for run in proved.runs.iter().chain(&failed.runs) {
+            hasher.update(self.stems[run.start as usize..run.end as usize].as_flattened());
         }
         hasher.finalize().as_bytes().first_chunk().copied()
     }

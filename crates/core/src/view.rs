@@ -230,10 +230,12 @@ impl Node {
         let others = self.others();
         let (on_disks, said_on_disks) = (self.on_disks(Some(now)), self.on_disks(None));
         let elsewhere = self.couriers_elsewhere(now);
+        let company = |gone| self.inventory.company(&self.circle, self.member, gone);
+        let (everybody, present) = (company(&BTreeSet::new()), company(&self.stance.gone));
         for (number, pack) in self.inventory.numbered() {
             let record = &pack.record;
             let bytes = u64::from(record.bytes);
-            let proved = pack.proved_spread(&self.circle, self.member, now);
+            let proved = pack.proved_among(&everybody, now);
             let mut now_health = health(&record.coding, &proved);
             if let Some(disks) = on_disks.get(&number) {
                 let share = |(courier, indices): (&DeviceId, &Indices)| {
@@ -246,7 +248,7 @@ impl Node {
                 safety.bytes_by_courier += if only { bytes } else { 0 };
                 now_health = with;
             }
-            let claimed = pack.placed_spread(&self.circle, self.member, &self.stance.gone);
+            let claimed = pack.placed_among(&present);
             safety.packs += 1;
             safety.bytes += bytes;
             safety.bytes_safe += if now_health > 0 { bytes } else { 0 };
@@ -476,7 +478,7 @@ impl Node {
 
     /// Returns how many bytes others say that they hold of these packs of ours.
     pub fn held_of(&self, packs: &[PackId]) -> u64 {
-        let held = |pack: &crate::inventory::OwnPack| {
+        let held = |pack: crate::inventory::OwnPack<'_>| {
             let shards = pack.record.shards.iter();
             let copies: usize = shards
                 .map(|shard| self.inventory.claimants(*shard).count())
@@ -499,13 +501,13 @@ impl Node {
 
     /// Returns the packs that this device knows of its own vault.
     pub fn packs(&self) -> impl Iterator<Item = &PackRecord> {
-        self.inventory.packs().map(|pack| &pack.record)
+        self.inventory.packs().map(|pack| pack.record)
     }
 
     /// Returns those of our packs whose shards this device can't make itself.
     pub fn packs_missing(&self) -> impl Iterator<Item = &PackRecord> {
         let missing = self.inventory.packs().filter(|pack| !pack.available);
-        missing.map(|pack| &pack.record)
+        missing.map(|pack| pack.record)
     }
 
     /// Returns how many members could vanish before a pack of ours is lost, by proof; nothing if the

@@ -1,6 +1,7 @@
 //! One shard at one device: what is known of it, and when it is its turn to be proved.
 
-use crate::{free::Standing, id::DeviceId, limits, time::Timestamp};
+use super::seats::Seat;
+use crate::{free::Standing, limits, time::Timestamp};
 
 /// What is known of one shard at one device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,36 +148,163 @@ impl Rank {
     }
 }
 
-/// One shard of one pack at one device.
+/// One shard of one pack at one device: packed into 32 bytes, since a start goes through millions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
-    pub(super) device: DeviceId,
+    /// See [`Holding`]: one more than the milliseconds; 0: never.
+    proved: u64,
+    failed: u64,
+    signed: u32,
+    released: u32,
+    number: u32,
+    /// The device.
+    pub(super) seat: Seat,
     /// Of the shard in its pack.
     pub(super) index: u8,
-    pub(super) holding: Holding,
-    /// On its way or stored without a receipt yet: it counts for placement only.
-    pub(super) pending: bool,
-    /// Refused, because the device says that it has it already: not worth another offer.
-    pub(super) insisted: bool,
+    flags: u8,
 }
 
 impl Mark {
-    pub(super) fn new(device: DeviceId, index: u8) -> Self {
+    const HELD: u8 = 1;
+    const RENEWED: u8 = 2;
+    const PENDING: u8 = 4;
+    const INSISTED: u8 = 8;
+
+    pub(super) const fn new(seat: Seat, index: u8) -> Self {
         Self {
-            device,
+            proved: 0,
+            failed: 0,
+            signed: 0,
+            released: 0,
+            number: 0,
+            seat,
             index,
-            holding: Holding::default(),
-            pending: false,
-            insisted: false,
+            flags: 0,
         }
     }
 
+    /// Returns what the marks of a pack are in the order of.
+    pub(super) const fn key(&self) -> (Seat, u8) {
+        (self.seat, self.index)
+    }
+
     pub(super) fn is_blank(&self) -> bool {
-        *self == Self::new(self.device, self.index)
+        *self == Self::new(self.seat, self.index)
+    }
+
+    pub(super) fn holding(&self) -> Holding {
+        Holding {
+            held: self.has(Self::HELD),
+            proved: time(self.proved),
+            failed: time(self.failed),
+            renewed: self.has(Self::RENEWED),
+            signed: self.signed,
+            released: self.released,
+            number: self.number,
+        }
+    }
+
+    /// Changes what is known of the shard there.
+    pub(super) fn change<R>(&mut self, change: impl FnOnce(&mut Holding) -> R) -> R {
+        let mut holding = self.holding();
+        let result = change(&mut holding);
+        self.set(Self::HELD, holding.held);
+        self.set(Self::RENEWED, holding.renewed);
+        (self.proved, self.failed) = (number(holding.proved), number(holding.failed));
+        (self.signed, self.released) = (holding.signed, holding.released);
+        self.number = holding.number;
+        result
+    }
+
+    /// The holder says that it keeps the shard.
+    pub(super) const fn is_held(&self) -> bool {
+        self.has(Self::HELD)
+    }
+
+    /// It is believed to be there, or will be when it arrives.
+    pub(super) fn is_placed(&self) -> bool {
+        self.is_pending() || self.holding().believed()
+    }
+
+    /// On its way or stored without a receipt yet: it counts for placement only.
+    pub(super) const fn is_pending(&self) -> bool {
+        self.has(Self::PENDING)
+    }
+
+    pub(super) const fn set_pending(&mut self, pending: bool) {
+        self.set(Self::PENDING, pending);
+    }
+
+    /// Refused, because the device says that it has it already: not worth another offer.
+    pub(super) const fn is_insisted(&self) -> bool {
+        self.has(Self::INSISTED)
+    }
+
+    pub(super) const fn set_insisted(&mut self, insisted: bool) {
+        self.set(Self::INSISTED, insisted);
     }
 
     /// Returns when it is the shard's turn, if its holder claims it.
     pub(super) fn rank(&self, newest: Timestamp) -> Option<Rank> {
-        (self.holding.held).then(|| Rank::of(self.holding.asked(), newest))
+        (self.is_held()).then(|| Rank::of(self.holding().asked(), newest))
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    const fn set(&mut self, flag: u8, on: bool) {
+        self.flags = if on {
+            self.flags | flag
+        } else {
+            self.flags & !flag
+        };
+    }
+}
+
+fn time(number: u64) -> Option<Timestamp> {
+    number.checked_sub(1).map(Timestamp)
+}
+
+fn number(time: Option<Timestamp>) -> u64 {
+    time.map_or(0, |time| time.0.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_small() {
+        assert_eq!(size_of::<Mark>(), 32);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_mark_keeps_what_is_known(
+            [held, renewed, pending, insisted] in proptest::array::uniform4(proptest::bool::ANY),
+            proved in proptest::option::of(0..u64::MAX),
+            failed in proptest::option::of(0..u64::MAX),
+            [signed, released, number] in proptest::array::uniform3(0..u32::MAX),
+        ) {
+            let known = Holding {
+                held,
+                proved: proved.map(Timestamp),
+                failed: failed.map(Timestamp),
+                renewed,
+                signed,
+                released,
+                number,
+            };
+            let mut mark = Mark::new(7, 3);
+            mark.set_pending(pending);
+            mark.change(|holding| *holding = known);
+            mark.set_insisted(insisted);
+            proptest::prop_assert_eq!(mark.holding(), known);
+            proptest::prop_assert_eq!((mark.is_pending(), mark.is_insisted()), (pending, insisted));
+            proptest::prop_assert_eq!(mark.key(), (7, 3));
+            let blank = known == Holding::default() && !pending && !insisted;
+            proptest::prop_assert_eq!(mark.is_blank(), blank);
+        }
     }
 }

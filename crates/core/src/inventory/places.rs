@@ -1,8 +1,8 @@
 //! Where each shard of ours belongs: which pack, and which of its shards.
 //!
 //! A start looks for millions of shards here, at random, so it is a hash table. Ids are hashes already,
-//! and ours alone are in it: nobody chooses them so that they collide. The beginning of an id is enough
-//! to find a few candidates; the pack's record tells which of them it is.
+//! and ours alone are in it: nobody chooses them so that they collide. Stems are in it as a whole, so
+//! that the records, which are elsewhere in memory, are looked at only where the whole id matters.
 
 use hashbrown::HashTable;
 
@@ -14,36 +14,29 @@ pub(super) type Place = (u32, u8);
 /// Shards by the beginning of their ids.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places {
-    table: HashTable<(u32, Place)>,
+    table: HashTable<(Stem, Place)>,
 }
 
-/// Returns the four bytes that are kept of an id.
-fn prefix(stem: Stem) -> u32 {
-    (stem.0.first_chunk()).map_or(0, |it| u32::from_le_bytes(*it))
-}
-
-/// Returns a hash of them: the table looks at its lowest and highest bits.
-fn hash(prefix: u32) -> u64 {
-    u64::from(prefix).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// Returns a hash of a stem: the table looks at its lowest and highest bits.
+fn hash(stem: Stem) -> u64 {
+    let first = (stem.0.first_chunk()).map_or(0, |it| u32::from_le_bytes(*it));
+    u64::from(first).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Places {
     pub(super) fn insert(&mut self, stem: Stem, place: Place) {
-        let prefix = prefix(stem);
-        (self.table).insert_unique(hash(prefix), (prefix, place), |it| hash(it.0));
+        (self.table).insert_unique(hash(stem), (stem, place), |it| hash(it.0));
     }
 
     pub(super) fn remove(&mut self, stem: Stem, place: Place) {
-        let prefix = prefix(stem);
-        if let Ok(found) = (self.table).find_entry(hash(prefix), |it| *it == (prefix, place)) {
+        if let Ok(found) = (self.table).find_entry(hash(stem), |it| *it == (stem, place)) {
             found.remove();
         }
     }
 
     /// Returns the place of a shard whose id begins so and which is the right one.
     pub(super) fn find(&self, stem: Stem, is_it: impl Fn(Place) -> bool) -> Option<Place> {
-        let prefix = prefix(stem);
-        let found = (self.table).find(hash(prefix), |it| it.0 == prefix && is_it(it.1));
+        let found = (self.table).find(hash(stem), |it| it.0 == stem && is_it(it.1));
         found.map(|it| it.1)
     }
 }
@@ -64,9 +57,11 @@ mod tests {
         places.insert(stem(1, 1), (7, 0));
         places.insert(stem(1, 2), (8, 1));
         assert_eq!(places.find(stem(1, 2), |at| at == (8, 1)), Some((8, 1)));
-        assert_eq!(places.find(stem(1, 3), |_| false), None);
+        assert_eq!(places.find(stem(1, 2), |_| false), None);
+        assert_eq!(places.find(stem(1, 3), |_| true), None);
+        places.insert(stem(1, 1), (9, 2));
         places.remove(stem(1, 1), (7, 0));
-        assert_eq!(places.find(stem(1, 1), |_| true), Some((8, 1)));
+        assert_eq!(places.find(stem(1, 1), |_| true), Some((9, 2)));
         places.remove(stem(2, 2), (8, 1));
         assert_eq!(places.find(stem(1, 2), |_| true), Some((8, 1)));
     }

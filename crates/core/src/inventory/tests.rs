@@ -102,10 +102,11 @@ fn compare(inventory: &Inventory, plain: &Plain, now: Timestamp) -> Result<(), T
             let id = pack.record.shards[usize::from(index)];
             prop_assert_eq!(inventory.locate(id).unwrap().1, index);
             for device in (0..3).map(device) {
-                let mark = pack.find(device, index).map(|at| pack.marks[at]);
-                let mark = mark.unwrap_or_else(|_| Mark::new(device, index));
-                prop_assert_eq!(mark.pending, plain.pending.contains(&(device, id)));
-                prop_assert_eq!(mark.insisted, plain.insisted.contains(&(device, id)));
+                let mut marks = pack.at_index(index);
+                let mark = marks.find(|mark| pack.device(mark) == device);
+                let mark = mark.copied().unwrap_or_else(|| Mark::new(0, index));
+                prop_assert_eq!(mark.is_pending(), plain.pending.contains(&(device, id)));
+                prop_assert_eq!(mark.is_insisted(), plain.insisted.contains(&(device, id)));
             }
         }
     }

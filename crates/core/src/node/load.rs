@@ -113,7 +113,7 @@ impl<'a> Load<'a> {
         None
     }
 
-    fn spread(&mut self, pack: &OwnPack) -> &mut Spread {
+    fn spread(&mut self, pack: OwnPack<'_>) -> &mut Spread {
         let Viewpoint {
             circle, me, stance, ..
         } = self.view;
@@ -128,7 +128,7 @@ impl<'a> Load<'a> {
     }
 
     /// Counts a shard as if its addressee had it.
-    pub(super) fn add(&mut self, pack: &OwnPack, parcel: &Parcel, index: u8) {
+    pub(super) fn add(&mut self, pack: OwnPack<'_>, parcel: &Parcel, index: u8) {
         let spread = self.spread(pack);
         spread.entry(parcel.to).or_default().insert(index);
         if let Some(grant) = self.grants.get_mut(&parcel.to) {
@@ -144,7 +144,7 @@ impl<'a> Load<'a> {
     }
 
     /// Tells whether its addressee should still get this shard: nobody has it, and it may have more.
-    pub(super) fn is_wanted(&mut self, pack: &OwnPack, parcel: &Parcel, index: u8) -> bool {
+    pub(super) fn is_wanted(&mut self, pack: OwnPack<'_>, parcel: &Parcel, index: u8) -> bool {
         let Viewpoint {
             circle, others, me, ..
         } = self.view;

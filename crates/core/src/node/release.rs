@@ -121,14 +121,11 @@ impl Node {
         }
     }
 
-    /// More is proved of a pack: perhaps some can do with less of it.
-    pub(super) fn look_for_surplus(&mut self, id: PackId, others: usize) {
-        let pack = self.inventory.pack(id);
-        if pack.is_some_and(|pack| pack.is_thick(&self.circle, self.member, others)) {
-            self.thick.packs.insert(id);
-            self.thick
-                .due
-                .get_or_insert(self.now + limits::RELEASE_BATCH);
+    /// Others hold more of these packs than they have to: perhaps some can do with less.
+    pub(super) fn note_thick(&mut self, packs: impl IntoIterator<Item = PackId>) {
+        self.thick.packs.extend(packs);
+        if !self.thick.packs.is_empty() {
+            (self.thick.due).get_or_insert(self.now + limits::RELEASE_BATCH);
         }
     }
 

@@ -137,7 +137,7 @@ impl Node {
             };
             let pack = self.inventory.pack(id).filter(|pack| !pack.available);
             let pack = pack.filter(|_| !self.fetching.is_wanted(id));
-            if let Some(pack) = pack.filter(|pack| self.is_repairable(pack)) {
+            if let Some(pack) = pack.filter(|pack| self.is_repairable(*pack)) {
                 let record = pack.record.clone();
                 self.begin_repair(record);
             }
@@ -152,7 +152,7 @@ impl Node {
     }
 
     /// Tells whether somebody should get a shard of a pack, and others have enough of it.
-    fn is_repairable(&self, pack: &OwnPack) -> bool {
+    fn is_repairable(&self, pack: OwnPack<'_>) -> bool {
         let record = &pack.record;
         let view = self.view();
         let placed = pack.placed_spread(view.circle, view.me, &view.stance.gone);
