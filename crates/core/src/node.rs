@@ -535,6 +535,11 @@ impl Node {
 
     /// Looks again whether friends alone can rebuild a pack.
     fn judge(&mut self, id: PackId) {
+        if self.inventory.is_unordered() {
+            // Before the start, which looks at everything: what is still to be read may say otherwise, and
+            // nobody would hear what follows.
+            return;
+        }
         let Some(pack) = self.inventory.pack(id) else {
             return;
         };
