@@ -2,9 +2,14 @@
 //!
 //! A picture is whatever begins as one, whatever its name. Files come from anywhere, so none may take
 //! more memory than it should, and none may stop the backup: one that can't be read has no preview.
+//!
+//! What a camera has made small itself is taken if it is large enough for a preview; it is drawn anew all
+//! the same, so that nothing else that lies in it comes along.
+
+mod embedded;
 
 use std::{
-    io::Cursor,
+    io::{BufRead, Cursor, Read, Seek},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -15,20 +20,29 @@ use image::{
 };
 use jpeg_decoder::{CodingProcess, Decoder, PixelFormat};
 
+use self::embedded::{Embedded, embedded};
+
 /// The longer side of a preview, in pixels.
 const SIDE: u32 = 256;
+/// The longer side of what a camera has made small, in pixels, where the picture itself can't be decoded:
+/// better than nothing.
+const SIDE_MIN: u32 = 160;
 /// The longer side of the largest picture that is looked at, in pixels.
 const SIDE_MAX: u32 = 1 << 14;
 /// Most memory for one picture: some 40 million pixels.
 const MEMORY_MAX: u64 = 128 << 20;
+/// Bytes from which it is seen what a file is.
+const START_BYTES: u64 = 16;
 /// Of 100: where neither blocks nor bytes stand out.
 const QUALITY: u8 = 75;
 
 /// Returns a preview of a file with this content, if it is a picture that can be read.
-pub(super) fn preview(file: &[u8]) -> Option<Vec<u8>> {
-    let format = format_of(file)?;
+pub(super) fn preview(mut file: impl BufRead + Seek) -> Option<Vec<u8>> {
+    let mut start = Vec::new();
+    (&mut file).take(START_BYTES).read_to_end(&mut start).ok()?;
+    let format = format_of(&start)?;
     // A decoder that panics at somebody's broken picture is no reason to save nothing.
-    catch_unwind(AssertUnwindSafe(|| draw(file, format))).ok()?
+    catch_unwind(AssertUnwindSafe(|| draw(&mut file, format))).ok()?
 }
 
 fn format_of(file: &[u8]) -> Option<ImageFormat> {
@@ -37,12 +51,23 @@ fn format_of(file: &[u8]) -> Option<ImageFormat> {
     formats.contains(&format).then_some(format)
 }
 
-fn draw(file: &[u8], format: ImageFormat) -> Option<Vec<u8>> {
-    let (picture, orientation) = match format {
-        ImageFormat::Jpeg if !is_affordable(file) => return None,
-        ImageFormat::Jpeg => decode_coarsely(file).or_else(|| decode(file, format))?,
-        _ => decode(file, format)?,
+fn draw(file: &mut (impl BufRead + Seek), format: ImageFormat) -> Option<Vec<u8>> {
+    if format == ImageFormat::Png {
+        return shrink(decode(file, format)?);
+    }
+    file.rewind().ok()?;
+    let small = embedded(file);
+    let drawn = |small: &Embedded| {
+        let (picture, _) = decode_jpeg(&mut Cursor::new(&small.jpeg))?;
+        shrink((picture, small.orientation))
     };
+    (small.iter().find(|it| it.side >= SIDE).and_then(drawn))
+        .or_else(|| shrink(decode_jpeg(file)?))
+        .or_else(|| drawn(small.last().filter(|it| it.side >= SIDE_MIN)?))
+}
+
+/// Makes a preview of a picture.
+fn shrink((picture, orientation): (DynamicImage, Orientation)) -> Option<Vec<u8>> {
     let small = match picture.width().max(picture.height()) > SIDE {
         true => picture.thumbnail(SIDE, SIDE),
         false => picture,
@@ -57,10 +82,20 @@ fn draw(file: &[u8], format: ImageFormat) -> Option<Vec<u8>> {
     (bytes.len() <= PREVIEW_BYTES_MAX).then_some(bytes)
 }
 
+fn decode_jpeg(file: &mut (impl BufRead + Seek)) -> Option<(DynamicImage, Orientation)> {
+    if !is_affordable(file) {
+        return None;
+    }
+    decode_coarsely(file).or_else(|| decode(file, ImageFormat::Jpeg))
+}
+
 /// Tells whether a JPEG takes no more memory than a picture may, by its header. A progressive one keeps
 /// two bytes for each value until all its scans have come (ITU T.81 §4.9), however coarsely it is decoded.
-fn is_affordable(file: &[u8]) -> bool {
-    let mut decoder = Decoder::new(Cursor::new(file));
+fn is_affordable(file: &mut (impl Read + Seek)) -> bool {
+    if file.rewind().is_err() {
+        return false;
+    }
+    let mut decoder = Decoder::new(file);
     let info = decoder.read_info().ok().and_then(|()| decoder.info());
     info.is_some_and(|info| {
         let values = u64::from(info.width) * u64::from(info.height);
@@ -75,8 +110,9 @@ fn is_affordable(file: &[u8]) -> bool {
 
 /// Decodes a JPEG no finer than a preview wants: at an eighth of its size most of the arithmetic falls
 /// away. Colours for print are left to [`decode`].
-fn decode_coarsely(file: &[u8]) -> Option<(DynamicImage, Orientation)> {
-    let mut decoder = Decoder::new(Cursor::new(file));
+fn decode_coarsely(file: &mut (impl Read + Seek)) -> Option<(DynamicImage, Orientation)> {
+    file.rewind().ok()?;
+    let mut decoder = Decoder::new(file);
     decoder.set_max_decoding_buffer_size(usize::try_from(MEMORY_MAX).ok()?);
     let side = u16::try_from(SIDE).ok()?;
     let (width, height) = decoder.scale(side, side).ok()?;
@@ -91,12 +127,16 @@ fn decode_coarsely(file: &[u8]) -> Option<(DynamicImage, Orientation)> {
     Some((picture, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
-fn decode(file: &[u8], format: ImageFormat) -> Option<(DynamicImage, Orientation)> {
+fn decode(
+    file: &mut (impl BufRead + Seek),
+    format: ImageFormat,
+) -> Option<(DynamicImage, Orientation)> {
+    file.rewind().ok()?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(SIDE_MAX);
     limits.max_image_height = Some(SIDE_MAX);
     limits.max_alloc = Some(MEMORY_MAX);
-    let mut reader = ImageReader::with_format(Cursor::new(file), format);
+    let mut reader = ImageReader::with_format(file, format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().ok()?;
     if decoder.total_bytes() > MEMORY_MAX {
@@ -111,18 +151,43 @@ fn decode(file: &[u8], format: ImageFormat) -> Option<(DynamicImage, Orientation
 mod tests {
     use image::Rgb;
 
-    use super::*;
+    use super::{
+        embedded::tests::{with_preview, with_thumbnail},
+        *,
+    };
+
+    /// Returns the preview of a file in memory.
+    fn preview(file: &[u8]) -> Option<Vec<u8>> {
+        super::preview(Cursor::new(file))
+    }
+
+    fn is_affordable(file: &[u8]) -> bool {
+        super::is_affordable(&mut Cursor::new(file))
+    }
 
     /// A picture: red above, blue below.
     fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
-        let colour = |_, y| match y < height / 2 {
-            true => Rgb([220, 20, 20]),
-            false => Rgb([20, 20, 220]),
-        };
+        let colours = [Rgb([220, 20, 20]), Rgb([20, 20, 220])];
+        painted(width, height, format, colours)
+    }
+
+    /// A picture that can be told from the one above: green above, white below.
+    fn other(width: u32, height: u32) -> Vec<u8> {
+        let colours = [Rgb([20, 220, 20]), Rgb([250, 250, 250])];
+        painted(width, height, ImageFormat::Jpeg, colours)
+    }
+
+    fn painted(width: u32, height: u32, format: ImageFormat, colours: [Rgb<u8>; 2]) -> Vec<u8> {
+        let colour = |_, y| colours[usize::from(y >= height / 2)];
         let mut file = Cursor::new(Vec::new());
         let picture = RgbImage::from_fn(width, height, colour);
         picture.write_to(&mut file, format).unwrap();
         file.into_inner()
+    }
+
+    /// Tells whether a preview is of the picture that [`other`] makes.
+    fn is_other(preview: &[u8]) -> bool {
+        seen(preview).pixels().all(|it| it[1] > 150)
     }
 
     fn seen(preview: &[u8]) -> RgbImage {
@@ -164,6 +229,53 @@ mod tests {
         let on_its_side = turned(&picture(400, 300, ImageFormat::Jpeg), 6);
         let seen = self::seen(&preview(&on_its_side).unwrap());
         assert_eq!(seen.dimensions(), (192, 256));
+    }
+
+    #[test]
+    fn what_a_camera_made_small_is_drawn_if_it_is_large_enough() {
+        let large = picture(1200, 800, ImageFormat::Jpeg);
+        let drawn = |file: &[u8]| preview(file).unwrap();
+        let taken = drawn(&with_thumbnail(&large, &other(384, 256), 1));
+        assert!(is_other(&taken));
+        assert_eq!(seen(&taken).dimensions(), (256, 171));
+        assert!(!taken.windows(4).any(|it| it == b"Exif"));
+        // Less than a preview is none, where better can be had.
+        for (width, height) in [(160, 107), (160, 120), (384, 288), (256, 384)] {
+            assert!(!is_other(&drawn(&with_thumbnail(
+                &large,
+                &other(width, height),
+                1
+            ))));
+        }
+        let behind = with_thumbnail(&large, &other(160, 107), 1);
+        let behind = |kind| drawn(&with_preview(&behind, &other(768, 512), kind));
+        assert!(is_other(&behind(0x01_0002)));
+        assert!(
+            !is_other(&behind(0x02_0003)),
+            "another picture's, not this one's"
+        );
+    }
+
+    #[test]
+    fn what_a_camera_made_small_stands_as_the_picture_does() {
+        let large = picture(1200, 800, ImageFormat::Jpeg);
+        let on_its_side = with_thumbnail(&large, &other(384, 256), 6);
+        let seen = seen(&preview(&on_its_side).unwrap());
+        assert_eq!(seen.dimensions(), (171, 256));
+        // What was above is on the right.
+        let (left, right) = (seen.get_pixel(5, 128), seen.get_pixel(165, 128));
+        assert!(left[0] > 200 && right[0] < 80, "{left:?} {right:?}");
+    }
+
+    #[test]
+    fn where_the_picture_is_too_large_a_smaller_preview_is_better_than_none() {
+        let mut huge = picture(64, 48, ImageFormat::Jpeg);
+        let frame = huge.windows(2).position(|it| it == [0xff, 0xc0]).unwrap();
+        huge[frame + 5..frame + 9].copy_from_slice(&[0x78, 0, 0xa0, 0]);
+        assert_eq!(preview(&huge), None);
+        let taken = preview(&with_thumbnail(&huge, &other(160, 120), 1)).unwrap();
+        assert!(is_other(&taken));
+        assert_eq!(preview(&with_thumbnail(&huge, &other(80, 60), 1)), None);
     }
 
     #[test]

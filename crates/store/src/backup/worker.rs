@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Cursor,
     ops::Range,
     sync::{Mutex, PoisonError, mpsc::Receiver},
 };
@@ -130,7 +131,7 @@ impl Worker<'_> {
         if !self.previews {
             return BTreeMap::new();
         }
-        let drawn = |at, file| Some((at, preview(&job.buffer.bytes[file])?));
+        let drawn = |at, file| Some((at, preview(Cursor::new(&job.buffer.bytes[file]))?));
         match job.whole {
             Whole::EachChunk => {
                 let files = job.cuts.iter().cloned().enumerate();
