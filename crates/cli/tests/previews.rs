@@ -90,6 +90,34 @@ fn pictures_that_are_gone_are_seen_by_their_previews() {
 }
 
 #[test]
+fn pictures_that_were_saved_without_previews_get_theirs_later_and_once() {
+    let circle = Circle::new();
+    let (mut ada, _) = circle.founder("ada");
+    ada.start();
+    ada.ok(&["config", "previews", "false"]);
+    let folder = circle.path("photos");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("lake.jpg"), picture(200)).unwrap();
+    fs::write(folder.join("broken.jpg"), &picture(90)[..300]).unwrap();
+    fs::write(folder.join("notes.txt"), "the lake").unwrap();
+    let photos = folder.to_str().unwrap();
+    // What is so fresh that it may change unseen is read again anyway.
+    thread::sleep(std::time::Duration::from_millis(200));
+    let first = ada.ok(&["backup", photos]).text("snapshot");
+    ada.ok(&["config", "previews", "true"]);
+    let second = ada.ok(&["backup", photos]).text("snapshot");
+    assert_ne!(first, second);
+    let drawn = listed(&ada);
+    let drawn = drawn.iter().find(|line| line["path"] == "/photos/lake.jpg");
+    assert!(drawn.unwrap()["preview"].as_u64() > Some(500));
+    // To whoever compares, nothing has changed.
+    let changes = ada.ok(&["diff", &first, &second]).stdout;
+    assert!(!changes.contains("lake.jpg"), "{changes}");
+    let third = ada.ok(&["backup", photos]).text("snapshot");
+    assert_eq!(second, third);
+}
+
+#[test]
 fn who_wants_no_previews_makes_none() {
     let circle = Circle::new();
     let (mut ada, _) = circle.founder("ada");

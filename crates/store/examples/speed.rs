@@ -84,6 +84,7 @@ fn back_up(context: &Context<'_>, folder: &Path) -> Result<BackupReport, Box<dyn
             }
         },
         previews: true,
+        late_bytes: 0,
         workers: 2,
     };
     Ok(backup::run(

@@ -13,6 +13,7 @@ mod preview;
 mod publish;
 mod reader;
 pub(crate) mod state;
+mod stream;
 mod worker;
 
 use std::{
@@ -37,6 +38,7 @@ use self::{
     buffer::Pool,
     pipeline::{Alone, Engine, Folders, together},
     publish::publish,
+    reader::Drawing,
     state::{Remembered, State},
 };
 pub use crate::scan::{Note, Reason};
@@ -81,6 +83,9 @@ pub struct Request<'a> {
     /// Whether to make previews of pictures that are new or changed, which takes some 0.1 s of a
     /// processor for each of 12 million pixels.
     pub previews: bool,
+    /// How many bytes of pictures that are as they were may be read again for previews that they don't
+    /// have yet: those that were saved before there were any, or while none were wanted.
+    pub late_bytes: u64,
     /// Worker threads. None: everything happens on the calling thread, in a fixed order.
     pub workers: usize,
 }
@@ -228,6 +233,7 @@ pub fn run(
     let state = State::load(&view)?;
     let generation = state::generation(&view)?;
     let worker = worker::Worker {
+        disk: context.disk,
         chunk_key: &chunk_key,
         pack_keys: &pack_keys,
         data_shards: [PackKind::Metadata, PackKind::Small, PackKind::Large]
@@ -245,6 +251,14 @@ pub fn run(
         chunker: &chunker,
         pool: &pool,
         state: &state,
+        drawing: Drawing {
+            new: request.previews,
+            late_bytes: if request.previews {
+                request.late_bytes
+            } else {
+                0
+            },
+        },
     };
     let freed = Freed::read(context.disk, context.home)?;
     let memory = Remembered::new(context.catalogue, freed)?;

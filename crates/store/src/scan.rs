@@ -31,8 +31,9 @@ use crate::{
 const RACY_COARSE_NS: i128 = 2_000_000_000;
 /// See [`RACY_COARSE_NS`]; clocks that show fractions of a millisecond tick a hundred times a second.
 const RACY_FINE_NS: i128 = 100_000_000;
-/// Version of what is remembered about directories.
-const CACHE_VERSION: u16 = 1;
+/// Version of what is remembered about directories. The first did not know which files had been looked at
+/// for previews.
+const CACHE_VERSION: u16 = 2;
 
 /// Why something is not in the snapshot, or not as one would wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +129,7 @@ pub(crate) struct CachedNode {
 }
 
 /// A directory as the last walk knew it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct CachedDirectory {
     /// How many packs had broken by then. When more have, the chunks named here must be looked up.
     pub(crate) generation: u64,
@@ -136,6 +137,8 @@ pub(crate) struct CachedDirectory {
     pub(crate) content: Vec<ChunkRef>,
     /// The names, sorted by bytes.
     pub(crate) nodes: Vec<CachedNode>,
+    /// Files without a preview have not been looked at for one from this name on; without it, all have.
+    pub(crate) undrawn_from: Option<Vec<u8>>,
 }
 
 impl CachedDirectory {
@@ -146,10 +149,19 @@ impl CachedDirectory {
 
     /// Reads such bytes; nothing if they are not of this version, which only costs reading files.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        match postcard::from_bytes::<(u16, Self)>(bytes) {
-            Ok((CACHE_VERSION, directory)) => Some(directory),
-            _ => None,
-        }
+        let (first, rest) = postcard::take_from_bytes(bytes).ok()?;
+        let (version, (generation, content, nodes)) = first;
+        let undrawn_from = match version {
+            1 => Some(Vec::new()),
+            CACHE_VERSION => postcard::from_bytes(rest).ok()?,
+            _ => return None,
+        };
+        Some(Self {
+            generation,
+            content,
+            nodes,
+            undrawn_from,
+        })
     }
 }
 
@@ -184,6 +196,8 @@ pub(crate) struct Entered {
     pub(crate) content: Option<Vec<ChunkRef>>,
     /// Whether packs have broken since: what is known must be remembered anew.
     pub(crate) stale: bool,
+    /// See [`CachedDirectory::undrawn_from`]; as it was at the last walk.
+    pub(crate) undrawn_from: Option<Vec<u8>>,
 }
 
 /// A file that must be read.
@@ -217,12 +231,22 @@ pub(crate) trait Visitor {
     fn enter(&mut self, directory: Entered) -> Result<(), Stopped>;
     /// A file or link is as it was.
     fn unchanged(&mut self, node: CachedNode) -> Result<(), Stopped>;
+    /// A file is as it was, and has not been looked at for a preview yet. Returns whether it is now.
+    fn undrawn(
+        &mut self,
+        path: &Path,
+        node: CachedNode,
+        metadata: &Metadata,
+    ) -> Result<bool, Stopped>;
+    /// Tells whether files that are read are looked at for previews.
+    fn draws(&self) -> bool;
     /// A file is new or changed, to be read now.
     fn file(&mut self, found: Found<'_>) -> Result<(), Stopped>;
     /// A name is new or changed, and there is nothing to read: a symbolic link, or a freed file.
     fn changed(&mut self, node: CachedNode) -> Result<(), Stopped>;
-    /// The directory entered last ends. `shrank` tells that names are gone since the last walk.
-    fn leave(&mut self, shrank: bool) -> Result<(), Stopped>;
+    /// The directory entered last ends. `shrank` tells that names are gone since the last walk, and
+    /// `undrawn_from` what [`CachedDirectory::undrawn_from`] is from now on.
+    fn leave(&mut self, shrank: bool, undrawn_from: Option<Vec<u8>>) -> Result<(), Stopped>;
     /// Something can't be saved.
     fn note(&mut self, note: Note) -> Result<(), Stopped>;
 }
@@ -246,6 +270,9 @@ struct Frame {
     /// Whether the chunks in `before` must be looked up.
     doubtful: bool,
     shrank: bool,
+    /// From where on files had not been looked at for previews, and from where on they still have not.
+    undrawn_from: Option<Vec<u8>>,
+    still_undrawn_from: Option<Vec<u8>>,
 }
 
 impl<'a, M: Memory> Walk<'a, M> {
@@ -284,8 +311,9 @@ impl<'a, M: Memory> Walk<'a, M> {
         while let Some(frame) = stack.last_mut() {
             let Some(name) = frame.names.next() else {
                 let shrank = frame.shrank || frame.before.next().is_some();
+                let undrawn_from = frame.still_undrawn_from.take();
                 stack.pop();
-                visitor.leave(shrank)?;
+                visitor.leave(shrank, undrawn_from)?;
                 continue;
             };
             let before = frame.before_of(name.as_bytes());
@@ -331,7 +359,12 @@ impl<'a, M: Memory> Walk<'a, M> {
                     && is_unchanged(&before, &metadata)
                     && !(doubtful && self.lacks_chunks(&before.node.kind))
                 {
-                    return visitor.unchanged(before);
+                    return as_it_was(path, before, &metadata, stack.last_mut(), visitor);
+                }
+                if let Some(frame) = stack.last_mut()
+                    && !visitor.draws()
+                {
+                    frame.pass_over(&name);
                 }
                 let settled = self.is_settled(&metadata);
                 let kind = NodeKind::File {
@@ -427,12 +460,13 @@ impl<'a, M: Memory> Walk<'a, M> {
         let doubtful = cached
             .as_ref()
             .is_some_and(|cached| cached.generation != self.memory.generation());
-        let (content, nodes) = match cached {
+        let (content, nodes, undrawn_from) = match cached {
             Some(cached) => {
                 let known = !doubtful || cached.content.iter().all(|c| self.memory.knows(&c.id));
-                (known.then_some(cached.content), cached.nodes)
+                let content = known.then_some(cached.content);
+                (content, cached.nodes, cached.undrawn_from)
             }
-            None => (None, Vec::new()),
+            None => (None, Vec::new(), None),
         };
         let kind = NodeKind::Directory {
             content: Vec::new(),
@@ -445,6 +479,7 @@ impl<'a, M: Memory> Walk<'a, M> {
             before: before.map(|before| before.node),
             content,
             stale: doubtful,
+            undrawn_from: undrawn_from.clone(),
         })?;
         stack.push(Frame {
             path: path.to_path_buf(),
@@ -452,6 +487,8 @@ impl<'a, M: Memory> Walk<'a, M> {
             before: nodes.into_iter().peekable(),
             doubtful,
             shrank: false,
+            undrawn_from,
+            still_undrawn_from: None,
         });
         Ok(())
     }
@@ -511,6 +548,46 @@ impl Frame {
         }
         None
     }
+
+    /// Tells whether a file that is as it was is still to be looked at for a preview.
+    fn is_undrawn(&self, node: &TreeNode) -> bool {
+        let is_bare = matches!(
+            node.kind,
+            NodeKind::File {
+                bytes: 1..,
+                preview: None,
+                ..
+            }
+        );
+        is_bare
+            && self
+                .undrawn_from
+                .as_ref()
+                .is_some_and(|from| node.name >= *from)
+    }
+
+    /// Takes note that a file has not been looked at for a preview. Names come in order.
+    fn pass_over(&mut self, name: &[u8]) {
+        self.still_undrawn_from.get_or_insert_with(|| name.to_vec());
+    }
+}
+
+/// Visits a file that is as it was.
+fn as_it_was(
+    path: &Path,
+    before: CachedNode,
+    metadata: &Metadata,
+    frame: Option<&mut Frame>,
+    visitor: &mut impl Visitor,
+) -> Result<(), Stopped> {
+    let Some(frame) = frame.filter(|frame| frame.is_undrawn(&before.node)) else {
+        return visitor.unchanged(before);
+    };
+    let name = before.node.name.clone();
+    if !visitor.undrawn(path, before, metadata)? {
+        frame.pass_over(&name);
+    }
+    Ok(())
 }
 
 /// Tells whether a file is as it was, content included, as far as its facts can tell.
@@ -558,5 +635,27 @@ fn note(path: &Path, reason: Reason) -> Note {
     Note {
         path: path.as_os_str().as_bytes().to_vec(),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_first_version_remembered_is_kept_and_looked_at_for_previews() {
+        let directory = CachedDirectory {
+            generation: 3,
+            undrawn_from: Some(b"m".to_vec()),
+            ..CachedDirectory::default()
+        };
+        let read = CachedDirectory::from_bytes(&directory.to_bytes());
+        assert_eq!(read, Some(directory.clone()));
+        let (content, nodes) = (&directory.content, &directory.nodes);
+        let first = encode(&(1_u16, (3_u64, content, nodes)));
+        let read = CachedDirectory::from_bytes(&first).unwrap();
+        assert_eq!((read.generation, read.undrawn_from), (3, Some(Vec::new())));
+        let later = encode(&(9_u16, (3_u64, content, nodes)));
+        assert_eq!(CachedDirectory::from_bytes(&later), None);
     }
 }

@@ -36,6 +36,10 @@ use crate::{
 const LINES_WAITING_MAX: usize = 16;
 /// Most worker threads: beyond it the disk is the limit, and buffers cost memory.
 const WORKERS_MAX: usize = 4;
+/// Pictures that are read again for previews, in bytes, while somebody waits: about a second.
+const LATE_BYTES_AWAITED: u64 = 64 << 20;
+/// See [`LATE_BYTES_AWAITED`]; while nobody does: half a minute.
+const LATE_BYTES_QUIET: u64 = 2 << 30;
 
 /// Whether a backup may take what it can get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +131,10 @@ impl Engine {
                 now: clock::now(),
                 data_shards: &|kind| placement::data_shards(kind, others),
                 previews,
+                late_bytes: match haste {
+                    Haste::Awaited => LATE_BYTES_AWAITED,
+                    Haste::Quiet => LATE_BYTES_QUIET,
+                },
                 workers: workers(),
             };
             let mut placed = |pack: &_| {

@@ -128,6 +128,7 @@ impl Host {
             now,
             data_shards: &|kind| placement::data_shards(kind, others),
             previews: true,
+            late_bytes: 64 << 20,
             workers: 0,
         };
         let mut packs = Vec::new();

@@ -95,6 +95,8 @@ pub(super) struct Assembler<'a> {
     pub(super) packs: Packs<'a>,
     items: VecDeque<Item>,
     chunked: BTreeMap<u64, Chunked>,
+    /// Previews by number, until their files come.
+    drawn: BTreeMap<u64, Option<Vec<u8>>>,
     /// The job in use and its next chunk.
     current: Option<(Chunked, usize)>,
     next_job: u64,
@@ -140,6 +142,7 @@ impl<'a> Assembler<'a> {
             packs: Packs::new(context, now)?,
             items: VecDeque::new(),
             chunked: BTreeMap::new(),
+            drawn: BTreeMap::new(),
             current: None,
             next_job: 0,
             roots: Vec::new(),
@@ -165,6 +168,9 @@ impl<'a> Assembler<'a> {
         match done {
             Done::Chunked(chunked) => {
                 self.chunked.insert(chunked.number, chunked);
+            }
+            Done::Drawn(number, preview) => {
+                self.drawn.insert(number, preview);
             }
             Done::Sealed(sealed) => self.packs.take_sealed(*sealed),
         }
@@ -226,13 +232,18 @@ impl<'a> Assembler<'a> {
                 entered: *entered,
                 nodes: Vec::new(),
             }),
-            Item::Leave { shrank } => self.leave(shrank)?,
-            Item::Node { node, changed } => {
-                if let NodeKind::File { bytes, .. } = &node.node.kind {
-                    self.tally.files += 1;
-                    self.tally.bytes += bytes;
-                }
-                self.push_node(node, changed);
+            Item::Leave {
+                shrank,
+                undrawn_from,
+            } => self.leave(shrank, undrawn_from)?,
+            Item::Node { node, changed } => self.use_node(node, changed),
+            Item::Undrawn { mut node, drawing } => {
+                let Some(drawn) = self.drawn.remove(&drawing) else {
+                    return Ok(Some(Item::Undrawn { node, drawing }));
+                };
+                let is_drawn = drawn.is_some();
+                self.add_preview(&mut node, drawn)?;
+                self.use_node(node, is_drawn);
             }
             Item::Begin { name, kind, facts } => {
                 self.file = Some(self.open_file(&name, kind, facts));
@@ -248,16 +259,25 @@ impl<'a> Assembler<'a> {
                     self.packs.taint(file.packs);
                 }
             }
-            Item::File { node, chunks } => {
+            Item::File {
+                node,
+                chunks,
+                drawing,
+            } => {
                 if self.file.is_none() {
                     let facts = facts_of(&node);
                     self.file = Some(self.open_file(&node.node.name, PackKind::Small, facts));
                 }
                 let left = self.take_chunks(chunks)?;
-                if left > 0 {
-                    return Ok(Some(Item::File { node, chunks: left }));
+                let is_waiting = drawing.is_some_and(|it| !self.drawn.contains_key(&it));
+                if left > 0 || is_waiting {
+                    return Ok(Some(Item::File {
+                        node,
+                        chunks: left,
+                        drawing,
+                    }));
                 }
-                self.end_file(node)?;
+                self.end_file(node, drawing)?;
             }
             Item::Root(path) => self.roots.push(WalkedRoot {
                 path,
@@ -305,28 +325,39 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    fn end_file(&mut self, mut node: CachedNode) -> Result<(), BackupError> {
+    fn end_file(&mut self, mut node: CachedNode, drawing: Option<u64>) -> Result<(), BackupError> {
         let (content, drawn) = match self.file.take() {
             Some(file) => (file.content, file.preview),
             None => (Vec::new(), None),
         };
-        let drawn = drawn
-            .map(|drawn| self.store_whole(&drawn, false))
-            .transpose()?;
-        if let NodeKind::File {
-            content: into,
-            bytes,
-            preview,
-            ..
-        } = &mut node.node.kind
-        {
+        let later = drawing.and_then(|number| self.drawn.remove(&number).flatten());
+        self.add_preview(&mut node, drawn.or(later))?;
+        if let NodeKind::File { content: into, .. } = &mut node.node.kind {
             *into = content;
-            *preview = drawn;
-            self.tally.files += 1;
-            self.tally.bytes += *bytes;
         }
-        self.push_node(node, true);
+        self.use_node(node, true);
         Ok(())
+    }
+
+    /// Puts a file's preview into a pack and into its node.
+    fn add_preview(
+        &mut self,
+        node: &mut CachedNode,
+        drawn: Option<Vec<u8>>,
+    ) -> Result<(), BackupError> {
+        if let (NodeKind::File { preview, .. }, Some(drawn)) = (&mut node.node.kind, drawn) {
+            *preview = Some(self.store_whole(&drawn, false)?);
+        }
+        Ok(())
+    }
+
+    /// Counts what is finished, and puts it into its directory.
+    fn use_node(&mut self, node: CachedNode, changed: bool) {
+        if let NodeKind::File { bytes, .. } = &node.node.kind {
+            self.tally.files += 1;
+            self.tally.bytes += bytes;
+        }
+        self.push_node(node, changed);
     }
 
     fn push_node(&mut self, node: CachedNode, changed: bool) {
@@ -443,7 +474,7 @@ impl<'a> Assembler<'a> {
         })
     }
 
-    fn leave(&mut self, shrank: bool) -> Result<(), BackupError> {
+    fn leave(&mut self, shrank: bool, undrawn_from: Option<Vec<u8>>) -> Result<(), BackupError> {
         let Some(frame) = self.frames.pop() else {
             return Ok(());
         };
@@ -472,8 +503,8 @@ impl<'a> Assembler<'a> {
                 self.store_metadata(&bytes, false)?
             }
         };
-        if !is_same || entered.stale {
-            self.remember(key, &content, nodes);
+        if !is_same || entered.stale || entered.undrawn_from != undrawn_from {
+            self.remember(key, &content, nodes, undrawn_from);
         }
         let node = TreeNode {
             kind: NodeKind::Directory { content },
@@ -491,11 +522,18 @@ impl<'a> Assembler<'a> {
     }
 
     /// Prepares a directory to be remembered.
-    fn remember(&mut self, key: [u8; 16], content: &[ChunkRef], nodes: Vec<CachedNode>) {
+    fn remember(
+        &mut self,
+        key: [u8; 16],
+        content: &[ChunkRef],
+        nodes: Vec<CachedNode>,
+        undrawn_from: Option<Vec<u8>>,
+    ) {
         let bytes = CachedDirectory {
             generation: self.generation,
             content: content.to_vec(),
             nodes,
+            undrawn_from,
         }
         .to_bytes();
         self.pending_bytes += bytes.len();

@@ -21,7 +21,7 @@ use super::{
     assembler::Assembler,
     backlog::Backlog,
     buffer::Pool,
-    reader::{Item, Job, Port, Reader},
+    reader::{Drawing, Item, Port, Reader},
     state::{Remembered, State},
     worker::{Done, Task, Worker},
 };
@@ -43,12 +43,13 @@ pub(super) struct Folders<'a> {
     pub(super) chunker: &'a Chunker,
     pub(super) pool: &'a Pool,
     pub(super) state: &'a State,
+    pub(super) drawing: Drawing,
 }
 
 impl Folders<'_> {
     /// Walks all folders and reads what has changed.
     fn read(&self, memory: &Remembered<'_>, port: &impl Port) -> Result<(), Stopped> {
-        let mut reader = Reader::new(self.disk, self.chunker, self.pool, port);
+        let mut reader = Reader::new(self.disk, self.chunker, self.pool, port, self.drawing);
         let walk = Walk::new(self.disk, memory, &[self.home], self.now);
         let doubtful = self.state.generation != memory.generation();
         for (path, name) in self.roots.iter().zip(root_names(self.roots)) {
@@ -238,9 +239,9 @@ impl Port for AlonePort<'_, '_, '_> {
         self.with(|inner| inner.assembler.take_items(items))
     }
 
-    fn job(&self, job: Job) -> Result<(), Stopped> {
+    fn task(&self, task: Task) -> Result<(), Stopped> {
         self.with(|inner| {
-            let done = self.worker.perform(Task::Chunk(job), &mut inner.compressor);
+            let done = self.worker.perform(task, &mut inner.compressor);
             inner.assembler.take_done(done);
         })
     }
@@ -411,8 +412,8 @@ impl Port for ThreadPort<'_> {
         self.signals.send(Signal::Items(items)).map_err(|_| Stopped)
     }
 
-    fn job(&self, job: Job) -> Result<(), Stopped> {
-        self.tasks.send(Task::Chunk(job)).map_err(|_| Stopped)
+    fn task(&self, task: Task) -> Result<(), Stopped> {
+        self.tasks.send(task).map_err(|_| Stopped)
     }
 }
 

@@ -32,17 +32,27 @@ const SIDE_MAX: u32 = 1 << 14;
 /// Most memory for one picture: some 40 million pixels.
 const MEMORY_MAX: u64 = 128 << 20;
 /// Bytes from which it is seen what a file is.
-const START_BYTES: u64 = 16;
+pub(super) const START_BYTES: usize = 16;
+/// Longest file that is read again for a preview, in bytes.
+pub(super) const FILE_BYTES_MAX: u64 = 128 << 20;
 /// Of 100: where neither blocks nor bytes stand out.
 const QUALITY: u8 = 75;
 
 /// Returns a preview of a file with this content, if it is a picture that can be read.
 pub(super) fn preview(mut file: impl BufRead + Seek) -> Option<Vec<u8>> {
     let mut start = Vec::new();
-    (&mut file).take(START_BYTES).read_to_end(&mut start).ok()?;
+    (&mut file)
+        .take(START_BYTES as u64)
+        .read_to_end(&mut start)
+        .ok()?;
     let format = format_of(&start)?;
     // A decoder that panics at somebody's broken picture is no reason to save nothing.
     catch_unwind(AssertUnwindSafe(|| draw(&mut file, format))).ok()?
+}
+
+/// Tells whether a file that begins so is taken for a picture.
+pub(super) fn is_picture(start: &[u8]) -> bool {
+    format_of(start).is_some()
 }
 
 fn format_of(file: &[u8]) -> Option<ImageFormat> {

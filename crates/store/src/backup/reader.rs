@@ -11,7 +11,11 @@ use carryall_core::{
     record::{NodeKind, PackKind},
 };
 
-use super::buffer::{BUFFER_BYTES, Buffer, Pool};
+use super::{
+    buffer::{BUFFER_BYTES, Buffer, Pool},
+    preview::{self, FILE_BYTES_MAX, START_BYTES},
+    worker::{Draw, Task},
+};
 use crate::{
     catalogue::FileFacts,
     disk::{Disk, DiskFile, Metadata, Open},
@@ -25,6 +29,9 @@ const ATTEMPTS: u32 = 3;
 const BATCH_BYTES: usize = 1 << 20;
 /// See [`BATCH_BYTES`].
 const BATCH_FILES: usize = 256;
+
+/// What it costs to see that a file is no picture, as bytes of one that is read.
+const LOOK_BYTES: u64 = 16 << 10;
 
 /// Items are handed over in lots of so many: each hand-over may wake a thread.
 const ITEMS: usize = 256;
@@ -59,9 +66,14 @@ pub(super) enum Item {
     /// A directory begins.
     Enter(Box<Entered>),
     /// It ends.
-    Leave { shrank: bool },
+    Leave {
+        shrank: bool,
+        undrawn_from: Option<Vec<u8>>,
+    },
     /// Nothing to read: a file or link that is as it was, or a new link.
     Node { node: CachedNode, changed: bool },
+    /// A file that is as it was gets the preview with this number, if there is one.
+    Undrawn { node: CachedNode, drawing: u64 },
     /// A large file begins; its chunks go into packs of this kind.
     Begin {
         name: Vec<u8>,
@@ -72,8 +84,13 @@ pub(super) enum Item {
     Chunks(usize),
     /// The file that began has changed meanwhile: forget what came of it.
     Withdraw,
-    /// A file ends with these chunks. If it did not begin before, it is a small one.
-    File { node: CachedNode, chunks: usize },
+    /// A file ends with these chunks. If it did not begin before, it is a small one. If it was too long
+    /// to be seen whole, it gets the preview with this number.
+    File {
+        node: CachedNode,
+        chunks: usize,
+        drawing: Option<u64>,
+    },
     /// Something the owner should know.
     Note(Note),
 }
@@ -82,8 +99,17 @@ pub(super) enum Item {
 pub(super) trait Port {
     /// Takes the next items; may wait until earlier ones are used up.
     fn items(&self, items: Vec<Item>) -> Result<(), Stopped>;
-    /// Takes a job.
-    fn job(&self, job: Job) -> Result<(), Stopped>;
+    /// Takes a task.
+    fn task(&self, task: Task) -> Result<(), Stopped>;
+}
+
+/// Which pictures get previews.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drawing {
+    /// Those that are new or changed.
+    pub(super) new: bool,
+    /// So many bytes of others that have not been looked at.
+    pub(super) late_bytes: u64,
 }
 
 /// The first stage of a backup.
@@ -93,9 +119,11 @@ pub(super) struct Reader<'a, P> {
     chunker: &'a Chunker,
     pool: &'a Pool,
     port: &'a P,
+    drawing: Drawing,
     batch: Option<Batch>,
     items: Vec<Item>,
     next_job: u64,
+    next_drawing: u64,
 }
 
 #[derive(Debug)]
@@ -118,15 +146,18 @@ impl<'a, P: Port> Reader<'a, P> {
         chunker: &'a Chunker,
         pool: &'a Pool,
         port: &'a P,
+        drawing: Drawing,
     ) -> Self {
         Self {
             disk,
             chunker,
             pool,
             port,
+            drawing,
             batch: None,
             items: Vec::new(),
             next_job: 0,
+            next_drawing: 0,
         }
     }
 
@@ -159,12 +190,24 @@ impl<'a, P: Port> Reader<'a, P> {
         }
         let number = self.next_job;
         self.next_job += 1;
-        self.port.job(Job {
+        self.port.task(Task::Chunk(Job {
             number,
             buffer,
             cuts,
             whole,
-        })
+        }))
+    }
+
+    /// Has a preview drawn from a file itself. Returns its number.
+    fn draw(&mut self, path: &Path, metadata: &Metadata) -> Result<u64, Stopped> {
+        let number = self.next_drawing;
+        self.next_drawing += 1;
+        self.port.task(Task::Draw(Draw {
+            number,
+            path: path.to_path_buf(),
+            metadata: *metadata,
+        }))?;
+        Ok(number)
     }
 
     fn item(&mut self, item: Item) -> Result<(), Stopped> {
@@ -224,7 +267,7 @@ impl<'a, P: Port> Reader<'a, P> {
                 batch.cuts.push(start..start + got);
                 chunks = 1;
             }
-            return Ok(self.end(found, changed, got as u64, chunks)?);
+            return Ok(self.end(found, changed, got as u64, chunks, None)?);
         }
     }
 
@@ -272,7 +315,7 @@ impl<'a, P: Port> Reader<'a, P> {
             facts: facts(changed.as_ref().unwrap_or(&found.metadata)),
         })?;
         self.send(buffer, cuts, Whole::All)?;
-        Ok(self.end(found, changed, got as u64, chunks)?)
+        Ok(self.end(found, changed, got as u64, chunks, None)?)
     }
 
     /// Reads a file longer than a buffer.
@@ -302,7 +345,13 @@ impl<'a, P: Port> Reader<'a, P> {
                 Outcome::Changed(now) => Some(now),
                 Outcome::Whole => None,
             };
-            return Ok(self.end(found, changed, got, 0)?);
+            let drawing = match changed {
+                None if self.drawing.new && is_picture(file, got) => {
+                    Some(self.draw(found.path, &found.metadata)?)
+                }
+                _ => None,
+            };
+            return Ok(self.end(found, changed, got, 0, drawing)?);
         }
     }
 
@@ -349,6 +398,7 @@ impl<'a, P: Port> Reader<'a, P> {
         changed: Option<Metadata>,
         got: u64,
         chunks: usize,
+        drawing: Option<u64>,
     ) -> Result<(), Stopped> {
         let metadata = changed.as_ref().unwrap_or(&found.metadata);
         let mut node = found.node.clone();
@@ -365,6 +415,7 @@ impl<'a, P: Port> Reader<'a, P> {
                 settled: found.settled && changed.is_none(),
             },
             chunks,
+            drawing,
         })?;
         if changed.is_some() {
             self.item(Item::Note(note(found.path, Reason::Changing)))?;
@@ -392,8 +443,42 @@ impl<P: Port> Visitor for Reader<'_, P> {
         })
     }
 
-    fn leave(&mut self, shrank: bool) -> Result<(), Stopped> {
-        self.item(Item::Leave { shrank })
+    fn undrawn(
+        &mut self,
+        path: &Path,
+        node: CachedNode,
+        metadata: &Metadata,
+    ) -> Result<bool, Stopped> {
+        if self.drawing.late_bytes == 0 {
+            self.unchanged(node)?;
+            return Ok(false);
+        }
+        let file = self.disk.open(path, Open::Read);
+        let is_picture = file.is_ok_and(|file| is_picture(&*file, metadata.bytes));
+        let cost = if is_picture {
+            metadata.bytes
+        } else {
+            LOOK_BYTES
+        };
+        self.drawing.late_bytes = self.drawing.late_bytes.saturating_sub(cost);
+        if is_picture {
+            let drawing = self.draw(path, metadata)?;
+            self.item(Item::Undrawn { node, drawing })?;
+        } else {
+            self.unchanged(node)?;
+        }
+        Ok(true)
+    }
+
+    fn draws(&self) -> bool {
+        self.drawing.new
+    }
+
+    fn leave(&mut self, shrank: bool, undrawn_from: Option<Vec<u8>>) -> Result<(), Stopped> {
+        self.item(Item::Leave {
+            shrank,
+            undrawn_from,
+        })
     }
 
     fn note(&mut self, note: Note) -> Result<(), Stopped> {
@@ -402,7 +487,7 @@ impl<P: Port> Visitor for Reader<'_, P> {
 
     fn file(&mut self, mut found: Found<'_>) -> Result<(), Stopped> {
         if found.metadata.bytes == 0 {
-            return self.end(&found, None, 0, 0);
+            return self.end(&found, None, 0, 0, None);
         }
         let read = match self.disk.open(found.path, Open::Read) {
             Err(error) => Err(error.into()),
@@ -468,19 +553,29 @@ fn read_whole(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result
     Ok(got)
 }
 
+/// Tells whether a file of this length is a picture that is read again for its preview.
+fn is_picture(file: &dyn DiskFile, bytes: u64) -> bool {
+    let mut start = [0; START_BYTES];
+    bytes <= FILE_BYTES_MAX
+        && read_whole(file, &mut start, 0).is_ok_and(|got| preview::is_picture(&start[..got]))
+}
+
 /// Compares a file's facts with those from before it was read.
 fn outcome(file: &dyn DiskFile, before: &Metadata, got: u64) -> io::Result<Outcome> {
     let now = file.metadata()?;
-    let same = now.bytes == before.bytes
-        && got == before.bytes
-        && now.mtime_ns == before.mtime_ns
-        && now.ctime_ns == before.ctime_ns
-        && now.ino == before.ino;
-    Ok(if same {
+    Ok(if got == before.bytes && is_as_it_was(&now, before) {
         Outcome::Whole
     } else {
         Outcome::Changed(now)
     })
+}
+
+/// Tells whether a file is the same and no change of its content shows.
+pub(super) fn is_as_it_was(now: &Metadata, before: &Metadata) -> bool {
+    now.bytes == before.bytes
+        && now.mtime_ns == before.mtime_ns
+        && now.ctime_ns == before.ctime_ns
+        && now.ino == before.ino
 }
 
 const fn facts(metadata: &Metadata) -> FileFacts {

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     io::Cursor,
     ops::Range,
+    path::PathBuf,
     sync::{Mutex, PoisonError, mpsc::Receiver},
 };
 
@@ -22,17 +23,33 @@ use carryall_core::{
 use super::{
     buffer::Buffer,
     preview::preview,
-    reader::{Job, Whole},
+    reader::{Job, Whole, is_as_it_was},
+    stream::Stream,
 };
-use crate::catalogue::View;
+use crate::{
+    catalogue::View,
+    disk::{Disk, Metadata, Open},
+};
 
 /// One thing to do.
 #[derive(Debug)]
 pub(super) enum Task {
     /// Name and compress chunks.
     Chunk(Job),
+    /// Draw a preview of a file that is not in memory.
+    Draw(Draw),
     /// Seal a pack.
     Seal(Seal),
+}
+
+/// A file that may be a picture.
+#[derive(Debug)]
+pub(super) struct Draw {
+    /// Position among the files of this run that are read again.
+    pub(super) number: u64,
+    pub(super) path: PathBuf,
+    /// As it was when it was saved.
+    pub(super) metadata: Metadata,
 }
 
 /// A pack to be sealed.
@@ -52,6 +69,8 @@ pub(super) struct Seal {
 #[derive(Debug)]
 pub(super) enum Done {
     Chunked(Chunked),
+    /// The preview with this number, if there is one.
+    Drawn(u64, Option<Vec<u8>>),
     Sealed(Box<Sealed>),
 }
 
@@ -88,6 +107,7 @@ pub(super) struct Sealed {
 /// What the work needs to know.
 #[derive(Debug)]
 pub(super) struct Worker<'a> {
+    pub(super) disk: &'a dyn Disk,
     pub(super) chunk_key: &'a ChunkKey,
     pub(super) pack_keys: &'a PackKeys,
     /// Data shards by kind of pack: metadata, small, large.
@@ -123,8 +143,16 @@ impl Worker<'_> {
     pub(super) fn perform(&self, task: Task, compressor: &mut Compressor) -> Done {
         match task {
             Task::Chunk(job) => Done::Chunked(self.chunk(job, compressor)),
+            Task::Draw(draw) => Done::Drawn(draw.number, self.draw(&draw)),
             Task::Seal(seal) => Done::Sealed(Box::new(self.seal(seal))),
         }
+    }
+
+    /// Draws a preview of a file, unless it is another one by now.
+    fn draw(&self, draw: &Draw) -> Option<Vec<u8>> {
+        let file = self.disk.open(&draw.path, Open::Read).ok()?;
+        let drawn = preview(Stream::new(&*file))?;
+        is_as_it_was(&file.metadata().ok()?, &draw.metadata).then_some(drawn)
     }
 
     fn previews(&self, job: &Job) -> BTreeMap<usize, Vec<u8>> {

@@ -42,6 +42,8 @@ pub(crate) struct Home {
     pub(crate) spool: Spool,
     pub(crate) workers: usize,
     pub(crate) data_shards: u8,
+    pub(crate) previews: bool,
+    pub(crate) late_bytes: u64,
     /// Backups so far, so that each has a time of its own.
     now: AtomicU64,
 }
@@ -90,6 +92,8 @@ impl Home {
             keys: VaultKeys::generate([3; 96]),
             workers,
             data_shards: 1,
+            previews: true,
+            late_bytes: 1 << 30,
             now: AtomicU64::new(0),
         }
     }
@@ -123,7 +127,8 @@ impl Home {
                     self.data_shards
                 }
             },
-            previews: true,
+            previews: self.previews,
+            late_bytes: self.late_bytes,
             workers: self.workers,
         };
         backup::run(&self.context(), &request, &Unwatched, on_pack)

@@ -92,6 +92,7 @@ impl Place {
             now: BEGIN + Span::secs(known),
             data_shards: &|kind| if kind == PackKind::Metadata { 1 } else { 2 },
             previews: true,
+            late_bytes: 1 << 20,
             workers: 0,
         };
         let mut on_pack = |pack: &carryall_core::record::PackRecord| {
