@@ -4,17 +4,28 @@ use std::{io, sync::Arc};
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use carryall_daemon::loopback::{self, Hosts};
 use dav_server::{DavHandler, DavMethodSet};
+use futures_util::{StreamExt, stream};
 use tokio::net::TcpListener;
 
 use super::Share;
 use crate::window::Window;
 
+/// What is answered to whoever wants to change something.
+const ONLY_LOOK: &str = "snapshots can be looked at, not changed; nothing was written\n";
+/// What is answered where something is known and can't be had.
+const AWAY: &str = "this can't be shown now: nobody in reach has it, or the node has stopped; nothing \
+    is lost, and `carryall retrace` says whom to meet\n";
+/// The methods that do nothing but look.
+const LOOKING: [&str; 4] = ["HEAD", "GET", "OPTIONS", "PROPFIND"];
+/// How deep a listing goes (RFC 4918 §10.2).
+const DEPTH: HeaderName = HeaderName::from_static("depth");
 /// What is asked of the node at a time for whoever reads on and on, in bytes.
 const STRETCH_BYTES: usize = 256 << 10;
 
@@ -84,9 +95,19 @@ async fn answer(
         let sentence = "nothing is shown here to whoever does not have the whole address\n";
         return (StatusCode::FORBIDDEN, sentence).into_response();
     }
-    // The header of a test suite that may list without end.
-    request.headers_mut().remove("x-litmus");
-    let mut response = share.handle(request).await.map(axum::body::Body::new);
+    let method = request.method().clone();
+    let mut response = if LOOKING.contains(&method.as_str()) {
+        ask_plainly(&method, request.headers_mut());
+        let (head, body) = share.handle(request).await.into_parts();
+        begun(Response::from_parts(head, body)).await
+    } else {
+        let allow = [(header::ALLOW, LOOKING.join(","))];
+        (StatusCode::METHOD_NOT_ALLOWED, allow, ONLY_LOOK).into_response()
+    };
+    if method.as_str() == "PROPFIND" && response.status() == StatusCode::NOT_IMPLEMENTED {
+        // Who lists without end is told to ask folder by folder (RFC 4918 §9.1.1).
+        *response.status_mut() = StatusCode::FORBIDDEN;
+    }
     // A saved page opened in a browser must not read what lies beside it, nor give the address away.
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, "sandbox"),
@@ -97,4 +118,31 @@ async fn answer(
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+/// Takes out of a request what is answered in strange ways.
+fn ask_plainly(method: &Method, headers: &mut HeaderMap) {
+    // The header of a test suite that may list without end.
+    headers.remove("x-litmus");
+    if method.as_str() == "PROPFIND" && !headers.contains_key(DEPTH) {
+        headers.insert(DEPTH, HeaderValue::from_static("1"));
+    }
+    // Several ranges at once come with a mark between them that may lie in the file, too. Who asks for
+    // ranges must take the whole (RFC 9110 §14.2).
+    let several = headers.get(header::RANGE);
+    if several.is_some_and(|it| it.as_bytes().contains(&b',')) {
+        headers.remove(header::RANGE);
+    }
+}
+
+/// Waits until an answer has something to show, so that its status tells whether it has.
+async fn begun(response: Response<dav_server::body::Body>) -> Response {
+    let (head, mut body) = response.into_parts();
+    let first = body.next().await;
+    let failed = matches!(first, Some(Err(_))) || head.status.is_server_error();
+    if failed && head.status != StatusCode::NOT_IMPLEMENTED {
+        return (StatusCode::SERVICE_UNAVAILABLE, AWAY).into_response();
+    }
+    let body = Body::from_stream(stream::iter(first).chain(body));
+    Response::from_parts(head, body)
 }
