@@ -7,10 +7,14 @@ mod circle;
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use circle::{Circle, Device, contents, noise, relative};
+use circle::{Circle, Device, PATIENCE, PROGRAM, contents, noise, relative};
 use serde_json::Value;
 
 const DAY: u64 = 24;
@@ -205,4 +209,107 @@ fn what_was_freed_can_be_let_go_and_its_snapshot_stays_until_then() {
     assert_eq!(gone["files_freed"], 1, "{gone:#}");
     ada.ok(&["backup"]);
     assert_eq!(listed(&ada), 1);
+}
+
+/// Runs `free` where somebody sits at a terminal and types an answer. Returns what is on it then, if there
+/// is a program that makes one here.
+fn typed(device: &Device, folder: &Path, answer: &str) -> Option<String> {
+    let command = format!(
+        "'{PROGRAM}' --home '{}' free '{}'",
+        text(&device.home),
+        text(folder)
+    );
+    let mut terminal = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let mut keys = terminal.stdin.take().unwrap();
+    keys.write_all(answer.as_bytes()).unwrap();
+    let output = terminal.wait_with_output().unwrap();
+    drop(keys);
+    assert!(output.status.success(), "{output:?}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn who_is_asked_decides() {
+    let circle = Circle::new();
+    let (mut ada, _) = circle.founder("ada");
+    ada.start();
+    let _friends = ["ben", "cleo"].map(|name| circle.guest(&ada, name));
+    let folder = photos(&circle);
+    let before = contents(&folder);
+    ada.ok(&["backup", text(&folder)]);
+    ada.wait_settled();
+    for answer in ["n\n", "\n", "what?\n"] {
+        let Some(said) = typed(&ada, &folder, answer) else {
+            eprintln!("skipped: the program script is not there");
+            return;
+        };
+        assert!(
+            said.contains("Remove 5 files (9.01 MiB) here? [y/N]"),
+            "{said}"
+        );
+        assert!(said.contains("Nothing was changed."), "{said}");
+        assert!(contents(&folder) == before, "{answer:?}");
+    }
+    let said = typed(&ada, &folder, "y\n").unwrap();
+    assert!(said.contains("5 files freed, 9.01 MiB."), "{said}");
+    assert_eq!(contents(&folder).len(), 0);
+}
+
+fn snapshots(device: &Device) -> Vec<String> {
+    let list = device.ok(&["snapshots"]).last();
+    let list = list["snapshots"].as_array().unwrap();
+    (list.iter())
+        .map(|it| it["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_snapshot_that_holds_what_was_freed_stays_though_another_device_made_a_newer_one() {
+    let circle = Circle::new();
+    let (mut ada, words) = circle.founder("ada");
+    ada.start();
+    let friends = ["ben", "cleo"].map(|name| circle.guest(&ada, name));
+    let folder = photos(&circle);
+    ada.ok(&["backup", text(&folder)]);
+    ada.wait_settled();
+    ada.ok(&["free", text(&folder), "--yes"]);
+    let holder = snapshots(&ada).pop().unwrap();
+
+    let mut other = circle.recover("desk", &words, &friends[0]);
+    other.start();
+    let notes = circle.path("notes");
+    fs::create_dir(&notes).unwrap();
+    fs::write(notes.join("lake.txt"), "the lake").unwrap();
+    other.ok(&["backup", text(&notes)]);
+    let started = Instant::now();
+    while snapshots(&ada).last() == Some(&holder) {
+        assert!(
+            started.elapsed() < PATIENCE,
+            "no news of the other's snapshot"
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    let all = snapshots(&ada);
+    for how in [&["forget", &holder][..], &["forget", &holder, "--dry-run"]] {
+        ada.run(how).refused(2, "holds files that were freed here");
+    }
+    assert_eq!(snapshots(&ada), all);
+
+    // The next one holds them, too, and the first may go.
+    ada.ok(&["backup"]);
+    ada.ok(&["forget", &holder]);
+    assert!(!snapshots(&ada).contains(&holder));
+    ada.ok(&["prune"]);
+    let listed = ada.ok(&["ls", "-r", "latest"]).stdout;
+    assert_eq!(listed.matches(".jpg\"").count(), 3, "{listed}");
+    let to = circle.path("back");
+    let run = ada.run(&["restore", "--to", text(&to)]);
+    assert_eq!(run.code, Some(0), "{run:?}\n{}", ada.log());
+    assert_eq!(contents(&to).len(), 5);
 }
