@@ -41,7 +41,7 @@ fn what_is_forgotten_is_pruned_into_a_friends_trash_and_comes_back() {
     assert_eq!(rules["forgotten"], 0, "{rules:#}");
     ada.run(&["forget"]).refused(2, "nothing says what to keep");
     ada.run(&["forget", &before[1]])
-        .refused(2, "the newest snapshot stays");
+        .refused(2, "the newest snapshot of each device stays");
     let named = ada.ok(&["forget", &before[0], "--dry-run"]).last();
     assert_eq!(named["forgotten"], 1, "{named:#}");
     assert_eq!(snapshots(&ada), before);

@@ -300,6 +300,9 @@ fn the_snapshot_that_holds_what_was_freed_stays_though_another_device_made_a_new
         ada.run(how).refused(2, "holds files that were freed here");
     }
     assert_eq!(snapshots(&ada), all);
+    // Nor can the other device, which knows nothing of what was freed.
+    assert!(snapshots(&other).contains(&holder));
+    (other.run(&["forget", &holder])).refused(2, "the newest snapshot of each device stays");
 
     // The next one holds them, too, and the first may go.
     ada.ok(&["backup"]);

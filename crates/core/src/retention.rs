@@ -133,6 +133,15 @@ pub fn judge(snapshots: &[Dated], rules: &Rules, now: Timestamp) -> Vec<Verdict>
         .collect()
 }
 
+/// Returns the newest snapshot of each device, in the order in which it made them. They stay whoever names
+/// them: the device's next backup builds on it, and what was freed there may lie in it alone.
+pub fn newest_of_each(snapshots: &[Dated]) -> BTreeMap<DeviceId, SnapshotId> {
+    let mut snapshots = snapshots.to_vec();
+    snapshots.sort_unstable_by_key(|it| (it.place, it.time, it.id));
+    let each = snapshots.into_iter().map(|it| (it.device, it.id));
+    each.collect()
+}
+
 fn judge_one(mut snapshots: Vec<Dated>, rules: &Rules, now: Timestamp) -> Vec<Verdict> {
     snapshots.sort_unstable_by_key(|it| (it.place, it.time, it.id));
     let mut latest = Timestamp(0);
@@ -268,6 +277,19 @@ mod tests {
             verdict.unwrap().kept.is_some()
         };
         (0..snapshots.len()).filter(stays).collect()
+    }
+
+    #[test]
+    fn the_newest_of_each_device_is_what_it_made_last_whatever_the_dates() {
+        let mut all = aged(&[3, 9, 5]);
+        let other = DeviceId([2; 32]);
+        all.extend(aged(&[90]).into_iter().map(|it| Dated {
+            id: id(7),
+            device: other,
+            ..it
+        }));
+        let newest: Vec<_> = newest_of_each(&all).into_iter().collect();
+        assert_eq!(newest, [(DEVICE, id(2)), (other, id(7))]);
     }
 
     #[test]

@@ -178,8 +178,11 @@ pub enum EngineError {
     /// A path that must be absolute is not.
     #[error("'{0}' is not an absolute path")]
     RelativePath(String),
-    /// The newest snapshot was named, which others depend on.
-    #[error("the newest snapshot stays: the next backup builds on it; nothing was changed")]
+    /// The newest snapshot of a device was named, which others depend on.
+    #[error(
+        "the newest snapshot of each device stays: its next backup builds on it, and what was freed there \
+         may lie in it alone; nothing was changed"
+    )]
     NewestSnapshot,
     /// The snapshot that holds what was freed was named.
     #[error(

@@ -32,6 +32,8 @@ impl Engine {
         let world = self.world().await?;
         let store = world.store.clone();
         let rows = blocking(move || Ok(store.catalogue.snapshots()?)).await?;
+        let places = world.inbox.look(|node, _| Places::of(node)).await?;
+        let dated: Vec<Dated> = rows.iter().map(|row| places.date(row)).collect();
         let verdicts = if request.rules.are_empty() {
             let keep = |row: &SnapshotRow| Verdict {
                 id: row.id,
@@ -39,16 +41,12 @@ impl Engine {
             };
             rows.iter().map(keep).collect()
         } else {
-            let (device, places) = world.inbox.look(|node, _| places(node)).await?;
-            let dated: Vec<Dated> = (rows.iter())
-                .map(|row| dated(row, device, &places))
-                .collect();
             retention::judge(&dated, &request.rules, clock::now())
         };
         let verdicts: BTreeMap<SnapshotId, Verdict> =
             verdicts.into_iter().map(|it| (it.id, it)).collect();
-        let newest = rows.last().map(|row| row.id);
-        if newest.is_some_and(|newest| named.contains(&newest)) {
+        let last = rows.last().map(|row| row.id);
+        if last.is_some_and(|last| named.contains(&last)) {
             return Err(EngineError::NewestSnapshot);
         }
         let store = world.store.clone();
@@ -58,6 +56,12 @@ impl Engine {
         });
         if holder.await?.is_some_and(|holder| named.contains(&holder)) {
             return Err(EngineError::HoldsFreed);
+        }
+        // What a device that was removed made last may go.
+        let newest = retention::newest_of_each(&dated).into_iter();
+        let mut newest = newest.filter(|(device, _)| places.devices.contains(device));
+        if newest.any(|(_, newest)| named.contains(&newest)) {
+            return Err(EngineError::NewestSnapshot);
         }
         let judged = rows.iter().rev().map(|row| {
             let kept = verdicts.get(&row.id).and_then(|verdict| verdict.kept);
@@ -207,33 +211,45 @@ impl Engine {
     }
 }
 
-/// Where snapshots stand in feeds.
-type Places = BTreeMap<SnapshotId, (DeviceId, u64)>;
+/// Which of our devices made which snapshot.
+struct Places {
+    own: DeviceId,
+    /// Ours, without those that were removed.
+    devices: BTreeSet<DeviceId>,
+    /// Where snapshots stand in feeds.
+    heads: BTreeMap<SnapshotId, (DeviceId, u64)>,
+}
 
-fn places(node: &mut Node) -> (DeviceId, Places) {
-    let mut places = Places::new();
-    if let Some(keys) = node.vault_keys() {
-        for head in node.circle().heads_of(node.member()) {
-            if let Ok(opened) = open_head(keys, &head.sealed) {
-                // The first word counts: a snapshot can be published again, but not made again.
-                let place = places
-                    .entry(opened.snapshot)
-                    .or_insert((head.device, head.seq));
-                if place.0 == head.device {
-                    place.1 = place.1.min(head.seq);
+impl Places {
+    fn of(node: &mut Node) -> Self {
+        let mut heads = BTreeMap::new();
+        if let Some(keys) = node.vault_keys() {
+            for head in node.circle().heads_of(node.member()) {
+                if let Ok(opened) = open_head(keys, &head.sealed) {
+                    // The first word counts: a snapshot can be published again, but not made again.
+                    let place = heads
+                        .entry(opened.snapshot)
+                        .or_insert((head.device, head.seq));
+                    if place.0 == head.device {
+                        place.1 = place.1.min(head.seq);
+                    }
                 }
             }
         }
+        Self {
+            own: node.device(),
+            devices: node.circle().devices_of(node.member()).collect(),
+            heads,
+        }
     }
-    (node.device(), places)
-}
 
-fn dated(row: &SnapshotRow, device: DeviceId, places: &Places) -> Dated {
-    let place = places.get(&row.id);
-    Dated {
-        id: row.id,
-        time: row.head.time,
-        device: place.map_or(device, |(device, _)| *device),
-        place: place.map(|(_, seq)| *seq),
+    fn date(&self, row: &SnapshotRow) -> Dated {
+        let place = self.heads.get(&row.id);
+        Dated {
+            id: row.id,
+            time: row.head.time,
+            device: place.map_or(self.own, |(device, _)| *device),
+            place: place.map(|(_, seq)| *seq),
+        }
     }
 }
