@@ -215,7 +215,9 @@ fn tells_nothing(disk: &Path, words: &[&str]) {
             // Three bytes may stand anywhere by chance.
             assert!(!found || word.len() < 5, "{word:?} in {}", path.display());
             let name = path.file_name().unwrap().to_string_lossy();
-            assert!(!name.contains(word), "{word:?} in {name}");
+            // So may three digits of a number, as "ada" in 217adaea.
+            let digits = word.len() < 5 && word.bytes().all(|it| it.is_ascii_hexdigit());
+            assert!(digits || !name.contains(word), "{word:?} in {name}");
         }
     }
 }
