@@ -265,7 +265,7 @@ impl World {
     fn settle(&mut self) {
         while let Some((station, event)) = self.soon.pop_front() {
             let it = &mut self.stations[station];
-            if it.gone || it.spot.is_none() && !matches!(event, Event::LinkDown { .. }) {
+            if it.gone || it.spot.is_none() && !is_heard_asleep(&event) {
                 continue;
             }
             let clock = it.clock(self.now);
@@ -708,4 +708,23 @@ impl World {
             _ => {}
         }
     }
+}
+
+/// Tells whether a machine that was switched off takes an event all the same: a link of its has ended, or
+/// its own disk answers what it began, which it does before or after the sleep.
+const fn is_heard_asleep(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::LinkDown { .. }
+            | Event::Appended { .. }
+            | Event::Discarded { .. }
+            | Event::Retrieved { .. }
+            | Event::Erased { .. }
+            | Event::ParcelsDropped { .. }
+            | Event::PackUsed { .. }
+            | Event::Respooled { .. }
+            | Event::SetAside { .. }
+            | Event::Scrubbed { .. }
+            | Event::ShardLost { .. }
+    )
 }
