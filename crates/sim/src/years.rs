@@ -34,6 +34,8 @@ pub use report::{Years, live};
 
 #[cfg(test)]
 mod tests {
+    use carryall_core::event::Command;
+
     use super::*;
 
     #[test]
@@ -53,6 +55,23 @@ mod tests {
                 assert_eq!(lived.score.waits(), again.score.waits());
             }
         }
+    }
+
+    #[test]
+    fn what_a_machines_own_disk_answers_is_heard_though_it_is_switched_off() {
+        let mut life = life::Life::begin(cast::Cast::of_laptops(2), 1, 0);
+        let world = &mut life.world;
+        let durable = |world: &world::World| {
+            let it = &world.stations[0];
+            let tips = it.node.tips().into_iter();
+            let mut own = tips.filter(|tip| tip.device == it.device);
+            own.next().map(|tip| tip.len)
+        };
+        let before = durable(world);
+        assert!(world.stations[0].spot.is_none());
+        let head = vec![1; 300];
+        assert!(world.command(0, Command::Publish { head }));
+        assert!(durable(world) > before, "what it wrote lies on its disk");
     }
 
     #[test]
