@@ -6,15 +6,7 @@ mod circle;
 
 use std::fs;
 
-use circle::{Circle, Device, noise};
-
-fn snapshots(device: &Device) -> Vec<String> {
-    let list = device.ok(&["snapshots"]).last();
-    let list = list["snapshots"].as_array().unwrap();
-    (list.iter())
-        .map(|it| it["id"].as_str().unwrap().to_owned())
-        .collect()
-}
+use circle::{Circle, noise, snapshots};
 
 #[test]
 fn what_is_forgotten_is_pruned_into_a_friends_trash_and_comes_back() {

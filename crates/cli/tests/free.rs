@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circle::{Circle, Device, PATIENCE, PROGRAM, contents, noise, relative};
+use circle::{Circle, Device, PATIENCE, PROGRAM, contents, noise, relative, snapshots};
 use serde_json::Value;
 
 const DAY: u64 = 24;
@@ -259,14 +259,6 @@ fn who_is_asked_decides() {
     let said = typed(&ada, &folder, "y\n").unwrap();
     assert!(said.contains("5 files freed, 9.01 MiB."), "{said}");
     assert_eq!(contents(&folder).len(), 0);
-}
-
-fn snapshots(device: &Device) -> Vec<String> {
-    let list = device.ok(&["snapshots"]).last();
-    let list = list["snapshots"].as_array().unwrap();
-    (list.iter())
-        .map(|it| it["id"].as_str().unwrap().to_owned())
-        .collect()
 }
 
 #[test]

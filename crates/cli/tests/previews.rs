@@ -5,7 +5,7 @@
 
 mod circle;
 
-use std::{fs, io::Cursor, thread, time::Instant};
+use std::{fs, io::Cursor, path::PathBuf, thread, time::Instant};
 
 use circle::{Circle, Device, PATIENCE, web::Share};
 use image::{ImageFormat, Rgb, RgbImage};
@@ -89,15 +89,21 @@ fn pictures_that_are_gone_are_seen_by_their_previews() {
     assert!((30..=80).contains(&dark), "{dark}");
 }
 
-#[test]
-fn pictures_that_were_saved_without_previews_get_theirs_later_and_once() {
-    let circle = Circle::new();
+/// Somebody who wants no previews, and their folder with one picture.
+fn without_previews(circle: &Circle) -> (Device, PathBuf) {
     let (mut ada, _) = circle.founder("ada");
     ada.start();
     ada.ok(&["config", "previews", "false"]);
     let folder = circle.path("photos");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("lake.jpg"), picture(200)).unwrap();
+    (ada, folder)
+}
+
+#[test]
+fn pictures_that_were_saved_without_previews_get_theirs_later_and_once() {
+    let circle = Circle::new();
+    let (ada, folder) = without_previews(&circle);
     fs::write(folder.join("broken.jpg"), &picture(90)[..300]).unwrap();
     fs::write(folder.join("notes.txt"), "the lake").unwrap();
     let photos = folder.to_str().unwrap();
@@ -120,12 +126,7 @@ fn pictures_that_were_saved_without_previews_get_theirs_later_and_once() {
 #[test]
 fn who_wants_no_previews_makes_none() {
     let circle = Circle::new();
-    let (mut ada, _) = circle.founder("ada");
-    ada.start();
-    ada.ok(&["config", "previews", "false"]);
-    let folder = circle.path("photos");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("lake.jpg"), picture(200)).unwrap();
+    let (ada, folder) = without_previews(&circle);
     ada.ok(&["backup", folder.to_str().unwrap()]);
     let listed = listed(&ada);
     assert!(listed.iter().any(|line| line["path"] == "/photos/lake.jpg"));

@@ -408,8 +408,8 @@ impl Inventory {
         change(&mut marks[at]);
     }
 
-    /// The same, of a shard at its place, whose mark is perhaps at `likely` among its pack's. Returns
-    /// where it was.
+    /// Changes what is known of a shard at its place, whose mark is perhaps at `likely` among its pack's.
+    /// Returns where it was.
     fn change_at(
         &mut self,
         seat: Seat,

@@ -457,6 +457,15 @@ pub fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
+/// Returns the ids of the snapshots that a device lists, oldest first.
+pub fn snapshots(device: &Device) -> Vec<String> {
+    let list = device.ok(&["snapshots"]).last();
+    let list = list["snapshots"].as_array().unwrap();
+    (list.iter())
+        .map(|it| it["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
 /// Returns the files and bytes under `dir`, by path relative to it.
 pub fn relative(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let strip = |(path, bytes): (PathBuf, _)| (path.strip_prefix(dir).unwrap().to_owned(), bytes);
